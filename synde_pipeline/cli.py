@@ -1,0 +1,267 @@
+"""The command line: `synde`. Each command reads its words, calls one function and prints what it says.
+
+Exit codes: 0 done, 1 the work failed, 2 the words were off.
+"""
+
+import json
+import sys
+import warnings
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from synde_pipeline.errors import InputError, SyndeError
+from synde_pipeline.logs.landing import file_import
+from synde_pipeline.logs.reading import (
+    UNDATED_DAYS,
+    UNDATED_END,
+    DayRule,
+    FileImport,
+    fixed_per_day,
+    native_files,
+    read_file,
+    spread_over,
+)
+from synde_pipeline.settings import load
+from synde_pipeline.storage import Warehouse
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Agents' execution logs go in, a better agent comes out.\n\n"
+    "Data lies in ./data, or in SYNDE_HOME. Start with: synde run PATH_TO_LOGS",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Day = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) for logs that carry no times; needs --per-day."),
+]
+
+
+@app.command("import")
+def import_logs(
+    path: Annotated[Path, typer.Argument(help="A log file, or a folder that is searched for logs.")],
+    log_format: Annotated[
+        str | None, typer.Option("--format", help="tau-bench or tau2-bench; detected by content when left out.")
+    ] = None,
+    start_day: Day = None,
+    per_day: Annotated[int | None, typer.Option(min=1, help="Trajectories per day, in file order; needs --start-day.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import native agent logs into landing.
+
+    Formats: tau-bench (JSON array of trials) and tau2-bench (one object with simulations). Bad rows go to quarantine
+    with their reason. JSON keys: files [file, format, trajectories, labelled, success, quarantined, duplicates,
+    dropped_fields], and the totals of the same names.
+    """
+    if (start_day is None) != (per_day is None):
+        raise InputError("--start-day and --per-day belong together", remedy="give both or neither")
+    rule = fixed_per_day(start_day.date(), per_day) if start_day and per_day else None
+    result = _import(path, log_format, rule)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_import(result)
+    if not result["trajectories"] and not result["duplicates"]:
+        raise typer.Exit(1)
+
+
+def _import(path: Path, log_format: str | None, rule: DayRule | None) -> dict[str, Any]:
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    today = datetime.now(UTC).date()
+    rows = []
+    for file in tqdm(native_files(path), desc="import", unit="file", disable=None, leave=False):
+        found = read_file(file, forced=log_format, rule=rule)
+        filed = file_import(warehouse, found, settings.start_day, today)
+        rows.append(_import_row(found, len(filed.bad), filed.n_new, filed.n_duplicates))
+    names = ("trajectories", "labelled", "success", "quarantined", "duplicates", "undated")
+    return {"files": rows, **{name: sum(row[name] for row in rows) for name in names}}
+
+
+def _import_row(found: FileImport, n_bad: int, n_new: int, n_duplicates: int) -> dict[str, Any]:
+    return {
+        "file": str(found.path),
+        "format": found.format,
+        "trajectories": n_new,
+        "labelled": sum(item.outcome != "unknown" for item in found.trajectories),
+        "success": sum(item.outcome == "success" for item in found.trajectories),
+        "quarantined": n_bad,
+        "duplicates": n_duplicates,
+        "undated": found.n_undated,
+        "dropped_fields": list(found.dropped),
+        "skipped": found.skipped,
+    }
+
+
+def _print_import(result: dict[str, Any]) -> None:
+    for row in result["files"]:
+        if row["skipped"]:
+            print(f"  {row['file']}: skipped, {row['skipped']}")
+        else:
+            print(
+                f"  {row['file']}: {row['format'] or 'unreadable'}, {row['trajectories']} new trajectories, "
+                f"{row['duplicates']} known, {row['success']} of {row['labelled']} labelled ones succeeded, "
+                f"{row['quarantined']} quarantined"
+            )
+    print(
+        f"{result['trajectories']} trajectories imported, {result['duplicates']} known already, "
+        f"{result['quarantined']} rows quarantined"
+    )
+
+
+@app.command("run")
+def run_pipeline(
+    logs: Annotated[Path | None, typer.Argument(help="Logs to import first; undated ones are spread over 14 days.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring everything up to date: import, memory, training cycles, eval report.
+
+    Only what changed is done again. Undated logs are spread over the 14 days ending 2025-01-14, each file evenly; use
+    `synde import --start-day --per-day` first for another rule. JSON keys: days, cycles, report, report_path, table.
+    """
+    if logs is not None:
+        imported = _import(logs, None, spread_over())
+        if not as_json:
+            _print_import(imported)
+            if imported["undated"]:
+                print(
+                    f"{imported['undated']} trajectories carry no time: spread over the {UNDATED_DAYS} days ending "
+                    f"{UNDATED_END}, each file evenly"
+                )
+        if not imported["trajectories"] and not imported["duplicates"]:
+            raise InputError(f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above")
+    from synde_pipeline.defs.run import run  # Dagster: only for the commands that need it
+
+    with tqdm(desc="run", unit="stage", disable=None, leave=False) as bar:
+
+        def say(stage: str) -> None:
+            bar.update()
+            if not as_json:
+                tqdm.write(f"- {stage}")
+
+        summary = run(load(), say=say)
+    if as_json:
+        days = [str(day) for day in summary.days]
+        _print_json({"days": days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
+    else:
+        _print_run(summary)
+
+
+def _print_run(summary: Any) -> None:
+    from synde_pipeline.evaluation.report import text_table
+
+    print(f"{len(summary.days)} days and {len(summary.cycles)} training cycles were brought up to date")
+    if summary.report is None:
+        print("no training cycle yet: no domain has enough examples (see `synde status`, SYNDE_CYCLE_THRESHOLD)")
+        return
+    report = summary.report
+    split = "time-split" if report["evaluation"]["is_time_split"] else "not time-split"
+    print(f"\noffline replay of `report` tasks, all domains ({', '.join(report['all_domains']['cycles'])}), {split}")
+    print(text_table(report["all_domains"]))
+    print(f"\ndomain {report['domain']} alone (cycle {report['cycle']})")
+    print(text_table(report))
+    print(f"\nreport: {summary.report_path}")
+
+
+@app.command("status")
+def show_status(as_json: AsJson = False) -> None:
+    """Say what is in the warehouse.
+
+    JSON keys: trajectories, successes, labelled, quarantined, duplicates, superseded, quarantine_folder, reflections,
+    memory_items, examples, cycles, cycles_due, adapters, models, base, champion, latest_report.
+    """
+    from synde_pipeline.evaluation.status import status
+
+    found = status(load())
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+@app.command("sql")
+def query_sql(
+    query: Annotated[str, typer.Argument(help='For example "select domain, count(*) from raw_logs group by domain".')],
+    as_json: AsJson = False,
+) -> None:
+    """Ask the warehouse in SQL (DuckDB).
+
+    Tables: raw_logs, quarantine, superseded, reflections, memory_deltas, training_examples, cycles, training_shards.
+    JSON: {"rows": [...]}.
+    """
+    from synde_pipeline.evaluation.status import sql
+
+    frame = sql(load(), query)
+    if as_json:
+        _print_json({"rows": json.loads(frame.to_json(orient="records", date_format="iso", default_handler=str))})
+    else:
+        print(frame.to_string(index=False))
+
+
+@app.command("pretrain")
+def pretrain(as_json: AsJson = False) -> None:
+    """Pin the base model: SYNDE_BASE_MODEL, or a small one built from the `train` tasks of the first days.
+
+    `synde run` does this by itself when the first training cycle needs it. JSON keys: name, hash, counts.
+    """
+    from synde_pipeline.lease import lease
+    from synde_pipeline.training.daily import ensure_base
+
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    with lease(warehouse.root, "training", log=lambda text: print(text, file=sys.stderr)):
+        header = ensure_base(warehouse, settings)
+    if as_json:
+        _print_json({"name": header.info["name"], "hash": header.content_hash, "counts": header.counts})
+    else:
+        print(f"base {header.info['name']} {header.content_hash[:16]} {header.counts or ''}")
+
+
+@app.command("ui")
+def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
+    """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""
+    import os
+
+    from synde_pipeline.defs.instance import write_instance_config
+
+    home = write_instance_config(load())
+    print(f"http://127.0.0.1:{port} (Dagster home {home})", flush=True)
+    os.environ["DAGSTER_HOME"] = str(home)
+    words = ["dagster", "dev", "-m", "synde_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", *words])  # noqa: S606 - replaces this process, so Ctrl-C reaches it
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def main() -> None:
+    """Entry point: turns our errors into one line and an exit code."""
+    warnings.simplefilter("ignore")  # of the libraries; a user can do nothing about them
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (InputError, typer.BadParameter) as error:
+        _fail(str(error), 2)
+    except SyndeError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; what was published is whole, run the same command again to go on", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"synde: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What starts by itself: the daily chain, and the training of frozen cycles."""
+
+from datetime import timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+from synde_pipeline.defs.evaluation import eval_reports
+from synde_pipeline.defs.logs import raw_logs
+from synde_pipeline.defs.memory import curated_memory, memory_deltas
+from synde_pipeline.defs.models import adapters, merged_models
+from synde_pipeline.defs.partitions import daily, training_cycles
+from synde_pipeline.defs.reflection import reflections
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.training import base_model, training_buffer, training_examples, training_shards
+from synde_pipeline.evaluation.due import due_cycles
+
+CYCLE_TAG = "synde/cycle"
+MAX_ATTEMPTS = 3
+"""Failed or cancelled runs after which a cycle waits for a person."""
+
+DAILY_ASSETS = [raw_logs, reflections, memory_deltas, curated_memory, training_examples]
+CYCLE_ASSETS = [base_model, training_shards, adapters, merged_models, eval_reports]
+
+_RUNNING = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+daily_job = dg.define_asset_job(
+    "daily_chain",
+    selection=dg.AssetSelection.assets(*DAILY_ASSETS, training_buffer),
+    partitions_def=daily,
+    description="A day's logs to memory and examples; freezes training cycles at its end.",
+)
+
+cycle_job = dg.define_asset_job(
+    "training_cycle",
+    selection=dg.AssetSelection.assets(*CYCLE_ASSETS),
+    partitions_def=training_cycles,
+    description="One training cycle: shard, adapter, merged model, eval report.",
+)
+
+
+@dg.schedule(
+    job=daily_job,
+    cron_schedule="30 0 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Yesterday's chain, half an hour after midnight UTC."""
+    day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
+    return dg.RunRequest(run_key=day, partition_key=day)
+
+
+@dg.sensor(job=cycle_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.SensorResult | dg.SkipReason:
+    """Starts the oldest due cycle, one at a time.
+
+    Level-triggered and read-only: it looks at frozen manifests and finished reports, so a lost tick, a doubled tick or a
+    preview changes nothing. The run key carries the attempt, because Dagster never reuses the key of a failed run.
+    """
+    due = due_cycles(synde.warehouse)
+    if not due:
+        return dg.SkipReason("no frozen cycle waits for training")
+    running = context.instance.get_runs(RunsFilter(statuses=_RUNNING))
+    if busy := next((run for run in running if CYCLE_TAG in run.tags), None):
+        return dg.SkipReason(f"cycle {busy.tags[CYCLE_TAG]} is running")
+    key = due[0].key
+    ended = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+    attempt = len(context.instance.get_runs(RunsFilter(tags={CYCLE_TAG: key}, statuses=ended)))
+    if attempt >= MAX_ATTEMPTS:
+        return dg.SkipReason(f"cycle {key} ended without success {attempt} times; mend the cause and run it by hand")
+    request = dg.RunRequest(run_key=f"{key}/{attempt}", partition_key=key, tags={CYCLE_TAG: key})
+    return dg.SensorResult(
+        run_requests=[request], dynamic_partitions_requests=[training_cycles.build_add_request([key])]
+    )

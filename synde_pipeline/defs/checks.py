@@ -1,0 +1,109 @@
+"""Asset checks: the laws as badges in the UI. They read the warehouse and never block; each says what it compared."""
+
+import dagster as dg
+
+from synde_pipeline.base_model import ARTEFACT as BASE
+from synde_pipeline.defs.evaluation import eval_reports
+from synde_pipeline.defs.logs import raw_logs
+from synde_pipeline.defs.memory import curated_memory
+from synde_pipeline.defs.models import adapters
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.training import training_examples
+from synde_pipeline.errors import LineageError
+from synde_pipeline.evaluation.arms import REPORTS
+from synde_pipeline.evaluation.tasks import check_no_leak
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.logs.parquet import TRAJECTORIES
+from synde_pipeline.memory.daily import DELTAS, MEMORY
+from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.models.compose import ADAPTERS, ledger_before
+from synde_pipeline.records import split_of
+from synde_pipeline.storage import Warehouse, read_json
+from synde_pipeline.training.buffer import SOURCE, claimed_examples, cycles
+
+
+@dg.asset_check(asset=raw_logs)
+def rows_add_up(synde: Synde) -> dg.AssetCheckResult:
+    """Every row that landed is kept, a duplicate, superseded, quarantined or pending (law 5)."""
+    warehouse, lost = synde.warehouse, []
+    keys = warehouse.keys(RAW_LOGS)
+    for key in keys:
+        header = warehouse.header(RAW_LOGS, key)
+        counts = header.counts if header else {}
+        parts = ("rows_out", "duplicates", "superseded", "quarantined", "pending")
+        if counts.get("rows_in") != sum(counts.get(part, 0) for part in parts):
+            lost.append(key)
+    return dg.AssetCheckResult(passed=not lost, metadata={"days": len(keys), "days_that_do_not_add_up": str(lost)})
+
+
+@dg.asset_check(asset=raw_logs)
+def schema_is_current(synde: Synde) -> dg.AssetCheckResult:
+    """Every day's Parquet has the columns and types of the current schema version."""
+    warehouse = synde.warehouse
+    keys = warehouse.keys(RAW_LOGS)
+    other = [key for key in keys if not warehouse.read_table(RAW_LOGS, key).schema.equals(TRAJECTORIES)]
+    return dg.AssetCheckResult(passed=not other, metadata={"days": len(keys), "days_with_another_schema": str(other)})
+
+
+@dg.asset_check(asset=curated_memory)
+def memory_holds_train_tasks_only(synde: Synde) -> dg.AssetCheckResult:
+    """No row of the memory ledger stems from a `gate` or `report` task."""
+    deltas, _ = read_ledger(synde.warehouse)
+    others = {delta.task_id for delta in deltas if split_of(delta.task_id) != "train"}
+    return dg.AssetCheckResult(passed=not others, metadata={"rows": len(deltas), "leaked_tasks": len(others)})
+
+
+@dg.asset_check(asset=curated_memory)
+def memory_matches_its_deltas(synde: Synde) -> dg.AssetCheckResult:
+    """Every day of the ledger was made from the deltas that lie in the warehouse now (law 6)."""
+    warehouse = synde.warehouse
+    keys = warehouse.keys(MEMORY)
+    return _lineage_result([lambda k=key: fresh_header(warehouse, MEMORY, k, {DELTAS: k}) for key in keys])
+
+
+@dg.asset_check(asset=training_examples)
+def examples_hold_train_tasks_only(synde: Synde) -> dg.AssetCheckResult:
+    """No training example stems from a `gate` or `report` task."""
+    warehouse, tasks = synde.warehouse, set()
+    for key in warehouse.keys(SOURCE):
+        tasks |= {row["metadata"]["task_id"] for row in warehouse.read_table(SOURCE, key).to_pylist()}
+    others = {task for task in tasks if split_of(task) != "train"}
+    return dg.AssetCheckResult(passed=not others, metadata={"tasks": len(tasks), "leaked_tasks": len(others)})
+
+
+@dg.asset_check(asset=adapters)
+def adapters_match_their_base(synde: Synde) -> dg.AssetCheckResult:
+    """Every adapter was trained on the pinned base and on the ledger before it (law 6)."""
+    warehouse = synde.warehouse
+    base = warehouse.header(BASE, "")
+    trained = [cycle for cycle in cycles(warehouse) if warehouse.header(ADAPTERS, cycle.key)]
+    last = {cycle.domain: cycle for cycle in trained}.values()
+    return _lineage_result([lambda c=cycle: ledger_before(warehouse, c, base.content_hash if base else "") for cycle in last])
+
+
+@dg.asset_check(asset=eval_reports)
+def evaluated_tasks_were_never_learned(synde: Synde) -> dg.AssetCheckResult:
+    """No task of any report is in memory or in a claimed example."""
+    warehouse = synde.warehouse
+    learned = {delta.task_id for delta in read_ledger(warehouse)[0]}
+    for cycle in cycles(warehouse):
+        learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
+    evaluated = set().union(*(_evaluated(warehouse, key) for key in warehouse.keys(REPORTS)))
+    return _lineage_result([lambda: check_no_leak(evaluated, learned)])
+
+
+def _evaluated(warehouse: Warehouse, key: str) -> set[str]:
+    return {task["task_id"] for task in read_json(warehouse.folder(REPORTS, key) / "report.json")["tasks"]}
+
+
+def _lineage_result(comparisons: list) -> dg.AssetCheckResult:
+    """Run comparisons that raise LineageError; the result names the first that does."""
+    problems = []
+    for compare in comparisons:
+        try:
+            compare()
+        except LineageError as error:
+            problems.append(str(error))
+    metadata = {"compared": len(comparisons), "problems": len(problems), "first": (problems or ["none"])[0]}
+    return dg.AssetCheckResult(passed=not problems, metadata=metadata)

@@ -1,0 +1,63 @@
+"""Merged models and memory -> eval reports."""
+
+import base64
+from typing import Any
+
+import dagster as dg
+
+from synde_pipeline.defs.memory import curated_memory
+from synde_pipeline.defs.models import merged_models
+from synde_pipeline.defs.partitions import training_cycles
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
+from synde_pipeline.evaluation.arms import METRICS, evaluate_cycle
+from synde_pipeline.evaluation.report import publish, small_svg
+from synde_pipeline.lease import lease
+from synde_pipeline.logs.daily import load_all
+from synde_pipeline.training.buffer import find_cycle
+
+
+@dg.asset(
+    partitions_def=training_cycles,
+    deps=[merged_models, all_days_of(curated_memory)],
+    group_name="evaluation",
+    kinds={"html"},
+    owners=OWNERS,
+    pool="synde_cycles",
+)
+def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """Four arms on `report` tasks: none, context, weights, dual, with intervals clustered by task."""
+    warehouse = synde.warehouse
+    with lease(warehouse.root, "training", log=context.log.info):
+        cycle = find_cycle(warehouse, context.partition_key)
+        report = evaluate_cycle(warehouse, cycle, load_all(warehouse), synde.settings)
+        header = publish(warehouse, cycle.key, report, {"merged_models": report["model"]["hash"]})
+    path = warehouse.folder("eval_reports", cycle.key) / "report.html"
+    return dg.MaterializeResult(
+        metadata={
+            **metadata_of(header),
+            **numbers(report["all_domains"]),
+            "report": dg.MetadataValue.path(str(path.resolve())),
+            "plot": plot(report["all_domains"]),
+            "is_time_split": report["evaluation"]["is_time_split"],
+        }
+    )
+
+
+def numbers(section: dict[str, Any]) -> dict[str, float]:
+    """Each arm's metrics as numbers, which Dagster plots over cycles; none where there were not enough tasks."""
+    return {
+        f"{metric}_{arm}": values[metric]["value"]
+        for arm, values in section["arms"].items()
+        for metric in METRICS
+        if metric in values
+    }
+
+
+def plot(section: dict[str, Any]) -> dg.MarkdownMetadataValue:
+    """The four arms as a small inline picture."""
+    svg = small_svg(section)
+    if not svg:
+        return dg.MetadataValue.md(section["arms"]["none"]["note"])
+    data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return dg.MetadataValue.md(f"nats per action token\n\n![arms](data:image/svg+xml;base64,{data})")

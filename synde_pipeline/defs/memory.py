@@ -1,0 +1,37 @@
+"""Reflections -> memory deltas -> curated memory."""
+
+import dagster as dg
+
+from synde_pipeline.defs.partitions import daily, one_run
+from synde_pipeline.defs.reflection import reflections
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.stages import OWNERS, each_day
+from synde_pipeline.memory.daily import publish_deltas, publish_memory
+
+
+@dg.asset(
+    partitions_def=daily,
+    backfill_policy=one_run,
+    deps=[reflections],
+    group_name="memory",
+    kinds={"parquet"},
+    owners=OWNERS,
+)
+def memory_deltas(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """Curator operations and evidence of a day's `train` trajectories, with embeddings."""
+    warehouse, config = synde.warehouse, synde.settings.memory
+    return each_day(context, lambda day: publish_deltas(warehouse, day, config))
+
+
+@dg.asset(
+    partitions_def=daily,
+    backfill_policy=one_run,
+    deps=[memory_deltas],
+    group_name="memory",
+    kinds={"lancedb"},
+    owners=OWNERS,
+)
+def curated_memory(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """The day's rows of the memory ledger, replaced as a whole. The bank as of any day is a pure fold of the ledger."""
+    warehouse = synde.warehouse
+    return each_day(context, lambda day: publish_memory(warehouse, day))

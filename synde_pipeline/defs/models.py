@@ -1,0 +1,53 @@
+"""Shards -> adapters -> merged models."""
+
+import dagster as dg
+
+from synde_pipeline.defs.partitions import training_cycles
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.stages import OWNERS, metadata_of
+from synde_pipeline.defs.training import base_model, training_shards
+from synde_pipeline.lease import lease
+from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.training.buffer import find_cycle
+
+
+@dg.asset(
+    partitions_def=training_cycles,
+    deps=[training_shards, base_model],
+    group_name="models",
+    kinds={"pytorch"},
+    owners=OWNERS,
+    pool="synde_cycles",
+)
+def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """The cycle's rank-1 LoRA adapter, in PEFT's format with its lineage. Unchanged inputs train nothing."""
+    warehouse = synde.warehouse
+    with lease(warehouse.root, "training", log=context.log.info):
+        cycle = find_cycle(warehouse, context.partition_key)
+        header, is_new = train_cycle(warehouse, cycle, synde.settings.training)
+    loss = header.info["loss"]
+    values = {"first_loss": loss[0], "last_loss": loss[-1], "trained": is_new}
+    return dg.MaterializeResult(
+        metadata={
+            **metadata_of(header),
+            **values,
+            "folder": dg.MetadataValue.path(str(warehouse.folder("adapters", cycle.key))),
+        }
+    )
+
+
+@dg.asset(
+    partitions_def=training_cycles,
+    deps=[adapters, base_model],
+    group_name="models",
+    kinds={"huggingface"},
+    owners=OWNERS,
+    pool="synde_cycles",
+)
+def merged_models(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """The pinned base plus the domain's adapters up to this cycle; the table says which versions are in it."""
+    warehouse = synde.warehouse
+    with lease(warehouse.root, "training", log=context.log.info):
+        header = merge_cycle(warehouse, find_cycle(warehouse, context.partition_key))
+    rows = [dg.TableRecord(row) for row in header.info["adapters"]]
+    return dg.MaterializeResult(metadata={**metadata_of(header), "adapter_versions": dg.MetadataValue.table(rows)})

@@ -1,0 +1,30 @@
+"""The one resource: settings and warehouse, read from the environment when a run starts."""
+
+from datetime import date
+
+import dagster as dg
+
+from synde_pipeline.settings import Settings, load
+from synde_pipeline.storage import Warehouse
+
+
+class Synde(dg.ConfigurableResource):
+    """Where a run reads and writes, and all knobs."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the environment."""
+        return load()
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse of these settings."""
+        return Warehouse(self.settings.warehouse)
+
+
+def days_of(context: dg.AssetExecutionContext) -> list[date]:
+    """Days of this run: one, or every day of a backfill's range."""
+    return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+defs = dg.Definitions(resources={"synde": Synde()}, executor=dg.in_process_executor)

@@ -1,0 +1,148 @@
+"""`run`: materialise the landing days that changed and the cycles that are due, in this process."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from synde_pipeline.base_model import pin_given
+from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
+from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
+from synde_pipeline.defs.partitions import training_cycles
+from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.training import training_buffer
+from synde_pipeline.errors import LineageError, SyndeError
+from synde_pipeline.evaluation.arms import REPORTS
+from synde_pipeline.evaluation.due import due_cycles
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.landing import landing_days, landing_hash
+from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.settings import Settings
+from synde_pipeline.storage import Warehouse, read_json
+from synde_pipeline.training.buffer import cycles
+
+Say = Callable[[str], None]
+
+# Each daily artefact and the artefacts of the same day that it must have been made from.
+CHAIN = {
+    "raw_logs": (),
+    "reflections": ("raw_logs",),
+    "memory_deltas": ("reflections",),
+    "curated_memory": ("memory_deltas",),
+    "training_examples": ("raw_logs", "reflections"),
+}
+
+
+class RunFailedError(SyndeError):
+    """A Dagster run failed; what was published before it stays, the rest was not touched."""
+
+
+@dataclass
+class RunSummary:
+    """What a call of `run` did."""
+
+    days: list[date] = field(default_factory=list)
+    cycles: list[str] = field(default_factory=list)
+    dead_runs: int = 0
+    report: dict[str, Any] | None = None
+    """The latest eval report, None while no cycle is finished."""
+    report_path: str | None = None
+
+
+def run(settings: Settings, days: Sequence[date] | None = None, say: Say = lambda _: None) -> RunSummary:
+    """Bring the warehouse up to date with landing.
+
+    Args:
+        settings: of the warehouse.
+        days: days to materialise; None takes every landing day whose chain is missing or stale.
+        say: told once per stage, for progress.
+
+    Raises:
+        RunFailedError: a Dagster run failed.
+        SyndeError: the base or the embedder cannot be used; nothing was started.
+    """
+    warehouse = Warehouse(settings.warehouse)
+    pin_given(warehouse, settings)
+    get_embedder(settings.memory.embedder)
+    summary = RunSummary()
+    with open_instance(settings) as instance:
+        summary.dead_runs = fail_dead_runs(instance)
+        summary.days = sorted(days) if days is not None else stale_days(warehouse)
+        for first, last in blocks(summary.days):
+            say(f"{first} to {last}: raw logs, reflections, memory, training examples")
+            span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+            _materialize(instance, DAILY_ASSETS, tags=span)
+        say("training buffer")
+        _materialize(instance, [training_buffer], tags={})
+        while due := due_cycles(warehouse):
+            cycle = due[0]
+            say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")
+            instance.add_dynamic_partitions(str(training_cycles.name), [cycle.key])
+            _materialize(instance, CYCLE_ASSETS, tags={CYCLE_TAG: cycle.key}, partition_key=cycle.key)
+            summary.cycles.append(cycle.key)
+    summary.report, summary.report_path = latest_report(warehouse)
+    return summary
+
+
+def stale_days(warehouse: Warehouse) -> list[date]:
+    """Landing days whose raw logs, or anything made from them, are missing or were made from other inputs."""
+    return [day for day in landing_days(warehouse) if not _is_fresh(warehouse, day)]
+
+
+def _is_fresh(warehouse: Warehouse, day: date) -> bool:
+    raw = warehouse.header("raw_logs", str(day))
+    if raw is None or raw.inputs["landing"] != landing_hash(warehouse, day):
+        return False
+    try:
+        for artefact, upstream in CHAIN.items():
+            fresh_header(warehouse, artefact, str(day), dict.fromkeys(upstream, str(day)))
+    except LineageError:
+        return False
+    return True
+
+
+def blocks(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Unbroken ranges of days, each of which one run can loop over."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and found[-1][1] + timedelta(days=1) == day:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def latest_report(warehouse: Warehouse) -> tuple[dict[str, Any] | None, str | None]:
+    """The eval report of the newest finished cycle, and the path of its page."""
+    for cycle in reversed(cycles(warehouse)):
+        if warehouse.header(REPORTS, cycle.key):
+            folder = warehouse.folder(REPORTS, cycle.key)
+            return read_json(folder / "report.json"), str((folder / "report.html").resolve())
+    return None, None
+
+
+def _materialize(
+    instance: dg.DagsterInstance, chosen: Sequence[Any], *, tags: dict[str, str], partition_key: str | None = None
+) -> None:
+    everything = [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS]
+    result = dg.materialize(
+        everything,
+        selection=dg.AssetSelection.assets(*chosen),
+        resources={"synde": Synde()},
+        instance=instance,
+        partition_key=partition_key,
+        tags={**tags, **own_tags()},
+        raise_on_error=False,
+        # The caller prints the error itself: Dagster's console log would be a traceback.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    if result.success:
+        return
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    error = failure.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    message = error.message.strip() if error else "no error was recorded"
+    raise RunFailedError(f"{failure.step_key} failed: {message}", remedy=f"Dagster run {result.run_id} has the details")

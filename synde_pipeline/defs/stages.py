@@ -1,0 +1,35 @@
+"""What the asset files share: owners, and turning headers into metadata."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from synde_pipeline.defs.resources import days_of
+from synde_pipeline.storage import Header
+
+OWNERS = ["team:synde"]
+
+
+def all_days_of(asset: dg.AssetsDefinition) -> dg.AssetDep:
+    """Edge from a daily asset to a cycle: Dagster can only say "all days"; the exact ones are in the cycle's claims."""
+    return dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping())
+
+
+def metadata_of(header: Header) -> dict[str, Any]:
+    """Counts and content hash of an artefact, for Dagster's pages and plots."""
+    return {**header.counts, "content_hash": dg.MetadataValue.text(header.content_hash)}
+
+
+def each_day(
+    context: dg.AssetExecutionContext, publish: Callable[[date], Header], extra: dict[str, Any] | None = None
+) -> dg.MaterializeResult:
+    """Publish every day of the run, give each its own metadata, and sum the counts for the run."""
+    totals: dict[str, int] = {}
+    for day in days_of(context):
+        header = publish(day)
+        context.add_asset_metadata(metadata_of(header), partition_key=str(day))
+        for name, value in header.counts.items():
+            totals[name] = totals.get(name, 0) + value
+    return dg.MaterializeResult(metadata={**{f"total_{k}": v for k, v in totals.items()}, **(extra or {})})

@@ -1,0 +1,54 @@
+"""The one error tree. Every message says what was found, what was expected and what to do.
+
+SyndeError
+├── InputError          the user's words or files cannot be used           (CLI exit code 2)
+├── ImportFormatError   a file is no log format that an importer reads
+├── LineageError        an artefact was made from other inputs than these
+├── BaseModelError      the base model is missing, or not the pinned one
+├── EmbedderError       the embedder's package is missing or altered
+└── LeaseError          another process holds the training lease
+
+The command line prints a SyndeError without a traceback; anything else is a bug and keeps its own.
+"""
+
+
+class SyndeError(Exception):
+    """Root of all errors that SynDE raises on purpose."""
+
+    def __init__(self, found: str, *, expected: str = "", remedy: str = "") -> None:
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(found, expected, remedy)
+
+    def __str__(self) -> str:
+        parts = [self.found]
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.remedy:
+            parts.append(self.remedy)
+        return "; ".join(parts)
+
+
+class InputError(SyndeError, ValueError):
+    """The user's words or files cannot be used."""
+
+
+class ImportFormatError(InputError):
+    """A file is in no log format that an importer reads."""
+
+
+class LineageError(SyndeError):
+    """An artefact's recorded inputs are not the ones at hand."""
+
+
+class BaseModelError(SyndeError):
+    """The base model is missing, or it is not the one this warehouse is pinned to."""
+
+
+class EmbedderError(SyndeError):
+    """The embedder's package is missing, or its weights are not the published ones."""
+
+
+class LeaseError(SyndeError):
+    """Another living process holds the lease."""

@@ -1,0 +1,1 @@
+"""Base and merged models -> four arms on `report` tasks -> eval reports."""

@@ -1,0 +1,156 @@
+"""The four arms of an evaluation (none, context, weights, dual) on the same tasks, and the report they add up to.
+
+How a single run is scored is in `replay_eval`; intervals are in `stats`; pages and tables in `report`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from synde_pipeline.base_model import Base, load, load_folder
+from synde_pipeline.evaluation.replay_eval import Replayer, TaskSums
+from synde_pipeline.evaluation.stats import estimate, paired_difference, resamples, verdict
+from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set
+from synde_pipeline.lineage import check_inputs
+from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.models.compose import checked_entry, ledger_before, ledger_hash
+from synde_pipeline.models.merge import MERGED
+from synde_pipeline.prompting import PromptEncoder
+from synde_pipeline.records import SCHEMA_VERSION, Trajectory
+from synde_pipeline.settings import EvaluationConfig, Settings
+from synde_pipeline.storage import Warehouse, read_json
+from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+
+ARMS = ("none", "context", "weights", "dual")
+REPORTS = "eval_reports"
+METRICS = {"nll": True, "tool_top1": False}
+"""Metric -> whether lower is better. nll: nats per action token; tool_top1: share of steps."""
+
+ArmSums = dict[str, list[TaskSums]]
+"""Arm -> one row a task, same tasks in the same order in every arm."""
+
+
+def evaluate_cycle(
+    warehouse: Warehouse, cycle: Cycle, trajectories: Iterable[Trajectory], settings: Settings
+) -> dict[str, Any]:
+    """Replay a cycle's `report` tasks through base and merged model, with and without memory; returns the report.
+
+    Raises:
+        LineageError: the merged model is stale, or an evaluated task was learned from.
+    """
+    base = load(warehouse)
+    entries = ledger_before(warehouse, cycle, base.hash)
+    entries.append(checked_entry(warehouse, cycle, base.hash, entries))
+    merged = warehouse.header(MERGED, cycle.key)
+    folder = warehouse.folder(MERGED, cycle.key)
+    assert merged is not None  # noqa: S101 - folder() refuses a missing model
+    check_inputs(merged, {"base_model": base.hash, "ledger": ledger_hash(entries)})
+    chosen = evaluation_set(trajectories, cycle.domain, cycle.last_day)
+    memory = Memory.load(warehouse, settings.memory)
+    learned = {row["metadata"]["task_id"] for key in cycles(warehouse) for row in claimed_examples(warehouse, key.key)}
+    n_checked = check_no_leak(chosen.task_ids, learned | {delta.task_id for delta in memory.deltas})
+    models = {False: lambda: base.model, True: lambda: load_folder(folder, merged).model}
+    sums = replay_arms(models, base, chosen, memory, settings)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cycle": cycle.key,
+        "domain": cycle.domain,
+        "sequence": cycle.sequence,
+        "base": {"name": base.header.info["name"], "hash": base.hash},
+        "model": {"hash": merged.content_hash, "adapters": merged.info["adapters"]},
+        "evaluation": _about(chosen, sums, cycle, n_checked),
+        **summarise(sums, settings.evaluation),
+        "all_domains": pooled(warehouse, cycle, sums, settings.evaluation),
+        "tasks": [
+            {"task_id": row.task_id, "arms": {arm: asdict(sums[arm][k]) for arm in ARMS}}
+            for k, row in enumerate(sums["none"])
+        ],
+    }
+
+
+def replay_arms(
+    models: dict[bool, Callable[[], Any]], base: Base, chosen: EvaluationSet, memory: Memory, settings: Settings
+) -> ArmSums:
+    """Score the four arms; one model is in memory at a time."""
+    encoder = PromptEncoder(base.tokenizer, settings.prompt)
+    sums: ArmSums = {}
+    for trained, plain, shown in ((False, "none", "context"), (True, "weights", "dual")):
+        model = models[trained]()
+        for arm, arm_memory in ((plain, None), (shown, memory)):
+            replayer = Replayer(model, encoder, chosen.tools, arm_memory)
+            sums[arm] = replayer.replay(chosen.trajectories, arm)
+    return {arm: sums[arm] for arm in ARMS}
+
+
+def _about(chosen: EvaluationSet, sums: ArmSums, cycle: Cycle, n_checked: int) -> dict[str, Any]:
+    days = [item.day for item in chosen.trajectories]
+    return {
+        "method": "offline replay of successful runs of `report` tasks",
+        "is_time_split": chosen.is_time_split,
+        "last_claimed_day": str(cycle.last_day),
+        "days": [str(min(days)), str(max(days))] if days else [],
+        "n_tasks": len(chosen.task_ids),
+        "n_trajectories": len(chosen.trajectories),
+        "n_tools": len(chosen.tools),
+        "n_tasks_checked_for_leaks": n_checked,
+        "n_steps_with_earlier_steps_dropped": sum(row.n_truncated_steps for row in sums["dual"]),
+        "n_texts_elided": sum(row.n_elided for row in sums["dual"]),
+    }
+
+
+def summarise(sums: ArmSums, config: EvaluationConfig) -> dict[str, Any]:
+    """Arms and their paired differences from `none`, with intervals; too few tasks give a note and no number."""
+    n_tasks = len(sums["none"])
+    if n_tasks < config.min_tasks:
+        note = f"not enough tasks (n={n_tasks}, needs {config.min_tasks})"
+        return {"arms": {arm: {"n": n_tasks, "note": note} for arm in ARMS}, "differences": {}}
+    draws = resamples(n_tasks, config)
+    ratios = {arm: _ratios(rows) for arm, rows in sums.items()}
+    arms = {arm: _costs(rows) for arm, rows in sums.items()}
+    differences: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS[1:]}
+    for metric, lower_is_better in METRICS.items():
+        for arm in ARMS:
+            arms[arm][metric] = asdict(estimate(*ratios[arm][metric], draws, config.confidence))
+        for arm in ARMS[1:]:
+            found = paired_difference(ratios[arm][metric], ratios["none"][metric], draws, config.confidence)
+            differences[arm][metric] = {
+                **asdict(found),
+                "against_none": verdict(found, lower_is_better=lower_is_better),
+            }
+    return {"arms": arms, "differences": differences}
+
+
+def _ratios(rows: Sequence[TaskSums]) -> dict[str, tuple[Any, Any]]:
+    def column(name: str) -> Any:
+        return np.array([getattr(row, name) for row in rows], np.float64)
+
+    return {
+        "nll": (column("nll"), column("n_tokens")),
+        "tool_top1": (column("n_tool_top1"), column("n_steps")),
+    }
+
+
+def _costs(rows: Sequence[TaskSums]) -> dict[str, Any]:
+    n_steps = sum(row.n_steps for row in rows)
+    return {
+        "n": len(rows),
+        "steps": n_steps,
+        "context_tokens": round(sum(row.n_context_tokens for row in rows) / n_steps, 2),
+        "latency_ms": round(1000 * sum(row.seconds for row in rows) / n_steps, 3),
+    }
+
+
+def pooled(warehouse: Warehouse, cycle: Cycle, mine: ArmSums, config: EvaluationConfig) -> dict[str, Any]:
+    """This cycle's tasks together with the latest earlier report of every other domain."""
+    latest: dict[str, str] = {}
+    for other in cycles(warehouse):
+        if other.sequence < cycle.sequence and other.domain != cycle.domain and warehouse.header(REPORTS, other.key):
+            latest[other.domain] = other.key
+    sums = {arm: list(rows) for arm, rows in mine.items()}
+    for key in latest.values():
+        tasks = read_json(warehouse.folder(REPORTS, key) / "report.json")["tasks"]
+        for arm in ARMS:
+            sums[arm] += [TaskSums(**task["arms"][arm]) for task in tasks]
+    return {"cycles": sorted([*latest.values(), cycle.key]), **summarise(sums, config)}

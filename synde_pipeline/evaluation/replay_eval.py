@@ -1,0 +1,143 @@
+"""Offline replay: how well a model predicts what successful agents did, step by step.
+
+For each step: negative log likelihood of the logged action (nats per token), and whether the logged tool's name is the
+likeliest of all tool names seen so far. Nothing is generated and no environment is needed.
+"""
+
+import copy
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.prompting import PromptEncoder, StepSpan, Window
+from synde_pipeline.records import Trajectory
+
+
+@dataclass(frozen=True)
+class TaskSums:
+    """Sums over the replayed steps of one task."""
+
+    task_id: str
+    nll: float
+    """Nats."""
+    n_tokens: int
+    """Action tokens."""
+    n_tool_top1: int
+    n_steps: int
+    n_context_tokens: int
+    """Tokens of the memory block, summed over steps."""
+    n_truncated_steps: int
+    """Steps scored with earlier whole steps dropped."""
+    n_elided: int
+    """Texts whose middle was cut, and memory items that did not fit."""
+    seconds: float
+    """Wall time of the forward passes that score the actions; no part of any content hash."""
+
+
+class Replayer:
+    """Replays trajectories through one model.
+
+    Args:
+        model: a causal LM in evaluation mode.
+        encoder: of the model's tokenizer.
+        tools: the tool names that compete for rank one.
+        memory: what the arm shows; None for the arms without context.
+    """
+
+    def __init__(self, model: Any, encoder: PromptEncoder, tools: Sequence[str], memory: Memory | None) -> None:
+        self._model = model
+        self._encoder = encoder
+        self._memory = memory
+        self._candidates = {tool: encoder.tool_ids(tool) for tool in tools}
+
+    def replay(self, trajectories: Iterable[Trajectory], label: str) -> list[TaskSums]:
+        """Score all trajectories; returns one row a task, in the order of task ids."""
+        sums: dict[str, TaskSums] = {}
+        items = sorted(trajectories, key=lambda item: (item.task_id, item.trace_uid))
+        for item in tqdm(items, desc=f"replay {label}", unit="run", disable=None, leave=False):
+            scored = self._score(item)
+            sums[item.task_id] = _add(sums[item.task_id], scored) if item.task_id in sums else scored
+        return list(sums.values())
+
+    def _score(self, item: Trajectory) -> TaskSums:
+        import torch
+
+        memory = self._memory.recall_before(item) if self._memory else []
+        total = TaskSums(item.task_id, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
+        steps = {step.index: step for step in item.steps}
+        for window in self._encoder.windows(item.domain, item.task, memory, item.steps):
+            ids = torch.tensor([window.ids])
+            started = time.perf_counter()
+            with torch.inference_mode():
+                output = self._model(input_ids=ids, use_cache=True)
+                log_p = output.logits[0].float().log_softmax(-1)  # (tokens, vocabulary)
+            seconds = time.perf_counter() - started
+            top1 = [self._is_top1(log_p, output.past_key_values, span, steps[span.index].tool) for span in window.targets]
+            total = _add(total, _window_sums(item.task_id, window, log_p, top1, seconds))
+        return total
+
+    def _is_top1(self, log_p: Any, cache: Any, span: StepSpan, tool: str) -> bool:
+        """Whether the logged tool's name is strictly likelier than every other; an unseen name never is."""
+        if tool not in self._candidates:
+            return False
+        names = list(self._candidates)
+        scores = self._name_scores(log_p[span.tool[0] - 1], cache, span.tool[0])
+        best = max(range(len(names)), key=lambda k: scores[k])
+        return names[best] == tool
+
+    def _name_scores(self, first_log_p: Any, cache: Any, n_prefix: int) -> list[float]:
+        """Log probability of every candidate name after a prefix whose keys and values are cached."""
+        import torch
+
+        candidates = list(self._candidates.values())
+        width = max(map(len, candidates))
+        ids = torch.zeros((len(candidates), width), dtype=torch.long)
+        mask = torch.zeros((len(candidates), width))
+        for row, tokens in enumerate(candidates):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        prefix = copy.deepcopy(cache)
+        prefix.crop(n_prefix - prefix.get_seq_length())  # negative: so many tokens off the end
+        prefix.batch_repeat_interleave(len(candidates))
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids[:, :-1], past_key_values=prefix, use_cache=True).logits
+        later = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (candidates, width - 1)
+        return (first_log_p[ids[:, 0]] + (later * mask[:, 1:]).sum(-1)).tolist()
+
+
+def _window_sums(task_id: str, window: Window, log_p: Any, top1: list[bool], seconds: float) -> TaskSums:
+    import torch
+
+    ids = torch.tensor(window.ids)
+    taken = log_p[:-1].gather(-1, ids[1:, None])[:, 0]  # taken[i] is the log probability of token i + 1
+    spans = [span.action for span in window.targets]
+    n_steps = len(window.targets)
+    return TaskSums(
+        task_id,
+        nll=-sum(float(taken[start - 1 : end - 1].double().sum()) for start, end in spans),
+        n_tokens=sum(end - start for start, end in spans),
+        n_tool_top1=sum(top1),
+        n_steps=n_steps,
+        n_context_tokens=window.n_context_tokens * n_steps,
+        n_truncated_steps=n_steps if window.n_dropped_steps else 0,
+        n_elided=window.n_elided,
+        seconds=seconds,
+    )
+
+
+def _add(a: TaskSums, b: TaskSums) -> TaskSums:
+    return TaskSums(
+        a.task_id,
+        a.nll + b.nll,
+        a.n_tokens + b.n_tokens,
+        a.n_tool_top1 + b.n_tool_top1,
+        a.n_steps + b.n_steps,
+        a.n_context_tokens + b.n_context_tokens,
+        a.n_truncated_steps + b.n_truncated_steps,
+        a.n_elided + b.n_elided,
+        a.seconds + b.seconds,
+    )

@@ -1,0 +1,163 @@
+"""Eval reports as people read them: one self-contained HTML page with plots, its JSON beside it, a table, a small SVG."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
+from synde_pipeline.records import content_hash
+from synde_pipeline.storage import Header, Warehouse
+
+TITLES = {"nll": "NLL of the logged action (nats per token, lower is better)", "tool_top1": "Logged tool ranks first"}
+_COLOURS = {"none": "#8a8f98", "context": "#2b6cb0", "weights": "#c05621", "dual": "#2f855a"}
+_UNHASHED = {"latency_ms", "seconds"}
+
+
+def publish(warehouse: Warehouse, key: str, report: dict[str, Any], inputs: dict[str, str]) -> Header:
+    """Write report.json and report.html side by side; the content hash leaves measured times out."""
+
+    def write(folder: Path) -> None:
+        (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
+        (folder / "report.html").write_text(render(report), "utf-8")
+
+    def describe(_: Path) -> Header:
+        info = {"is_time_split": report["evaluation"]["is_time_split"], "domain": report["domain"]}
+        counts = {"tasks": report["evaluation"]["n_tasks"]}
+        hashed = content_hash(_without_times(report))
+        return Header(artefact=REPORTS, key=key, content_hash=hashed, inputs=inputs, counts=counts, info=info)
+
+    return warehouse.publish_folder(REPORTS, key, write, describe)
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_times(part) for name, part in value.items() if name not in _UNHASHED}
+    return [_without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def rows_of(section: dict[str, Any]) -> list[dict[str, str]]:
+    """The four-arm table as text cells; `section` has `arms` and `differences`."""
+    rows = []
+    for arm in ARMS:
+        values = section["arms"][arm]
+        if "note" in values:
+            rows.append({"arm": arm, "n": str(values["n"]), "note": values["note"]})
+            continue
+        row = {"arm": arm, "n": str(values["n"])}
+        for metric in METRICS:
+            row[metric] = _with_interval(values[metric])
+            found = section["differences"].get(arm, {}).get(metric)
+            row[f"{metric}_difference"] = f"{_with_interval(found, sign=True)} {found['against_none']}" if found else "-"
+        row |= {"context_tokens": f"{values['context_tokens']:.0f}", "latency_ms": f"{values['latency_ms']:.1f}"}
+        rows.append(row)
+    return rows
+
+
+def _with_interval(found: dict[str, Any], *, sign: bool = False) -> str:
+    form = "+.3f" if sign else ".3f"
+    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def text_table(section: dict[str, Any], confidence: float = 0.95) -> str:
+    """The four-arm table for a terminal."""
+    rows = rows_of(section)
+    if "note" in rows[0]:
+        return f"  all arms: {rows[0]['note']}"
+    names = ["arm", "n", "nll", "nll_difference", "tool_top1", "tool_top1_difference", "context_tokens"]
+    heads = ["arm", "tasks", "nats/token", "against none", "tool top-1", "against none", "context tokens"]
+    cells = [heads, *[[row[name] for name in names] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(heads))]
+    lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join([*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by task, differences paired"])
+
+
+def render(report: dict[str, Any]) -> str:
+    """The whole HTML page: no script, no outside resource, every logged text escaped."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("synde_pipeline.evaluation", "."), autoescape=True)
+    sections = {"All domains": report["all_domains"], f"Domain {report['domain']}": report}
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        titles=TITLES,
+        tables={name: rows_of(section) for name, section in sections.items()},
+        plots={name: plots(section) for name, section in sections.items()},
+        per_task=_per_task_plot(report),
+    )
+
+
+def plots(section: dict[str, Any]) -> list[str]:
+    """One SVG per metric: the arms with their intervals. Empty when there were not enough tasks."""
+    if "note" in section["arms"]["none"]:
+        return []
+    drawn = []
+    for metric in METRICS:
+        figure, axes = _figure(4.6, 2.6)
+        for k, arm in enumerate(ARMS):
+            found = section["arms"][arm][metric]
+            error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
+            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=_COLOURS[arm], capsize=5)
+        axes.set_xticks(range(len(ARMS)), ARMS)
+        axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)
+        axes.grid(axis="y", alpha=0.3)
+        drawn.append(_svg(figure))
+    return drawn
+
+
+def _per_task_plot(report: dict[str, Any]) -> str:
+    """Each task's change in nats per token against `none`, by arm: who gains and who is harmed."""
+    if not report["tasks"]:
+        return ""
+    figure, axes = _figure(7.2, 2.8)
+    for arm in ARMS[1:]:
+        changes = sorted(_nll(task, arm) - _nll(task, "none") for task in report["tasks"])
+        axes.plot(range(len(changes)), changes, "o-", color=_COLOURS[arm], label=arm, markersize=4, linewidth=1)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("tasks of this domain, sorted by change", fontsize=8)
+    axes.set_ylabel("nats per token against none", fontsize=8)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    return _svg(figure)
+
+
+def _nll(task: dict[str, Any], arm: str) -> float:
+    return task["arms"][arm]["nll"] / task["arms"][arm]["n_tokens"]
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib
+
+    buffer = io.StringIO()
+    # A fixed salt and no date: equal reports are equal bytes.
+    with matplotlib.rc_context({"svg.hashsalt": "synde", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def small_svg(section: dict[str, Any]) -> str:
+    """A plot of under 1 kB for Dagster's metadata: nats per token of the four arms, with intervals."""
+    if "note" in section["arms"]["none"]:
+        return ""
+    found = [section["arms"][arm]["nll"] for arm in ARMS]
+    low, high = min(value["low"] for value in found), max(value["high"] for value in found)
+    scale = 70 / ((high - low) or 1)
+    parts = ["<svg xmlns='http://www.w3.org/2000/svg' width='240' height='96' font-size='9'>"]
+    for k, (arm, value) in enumerate(zip(ARMS, found, strict=True)):
+        x = 30 + 60 * k
+        top, middle, bottom = (round(5 + (high - value[name]) * scale) for name in ("high", "value", "low"))
+        parts.append(
+            f"<g stroke='{_COLOURS[arm]}' fill='{_COLOURS[arm]}'><path d='M{x} {top}V{bottom}'/>"
+            f"<circle cx='{x}' cy='{middle}' r='3'/></g><text x='{x - 14}' y='92'>{arm}</text>"
+        )
+    return "".join([*parts, "</svg>"])

@@ -1,0 +1,1 @@
+"""Native logs -> landing -> validated, deduplicated raw logs in Parquet by day."""

@@ -1,0 +1,1 @@
+"""One file per native log format; `registry` detects which one a file is in."""

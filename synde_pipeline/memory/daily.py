@@ -1,0 +1,62 @@
+"""`memory_deltas[D]` (Parquet) and `curated_memory[D]` (that day's rows in LanceDB)."""
+
+from datetime import date
+
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.memory.curate import deltas_of
+from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.memory.store import replace_day, to_table
+from synde_pipeline.records import content_hash
+from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
+from synde_pipeline.reflection.daily import load_reflections
+from synde_pipeline.settings import MemoryConfig
+from synde_pipeline.storage import Header, Warehouse, write_atomically
+
+DELTAS = "memory_deltas"
+MEMORY = "curated_memory"
+
+
+def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Header:
+    """Write the day's deltas with their embeddings: a pure function of the day's reflections.
+
+    The content hash leaves the vectors out (their last bits differ between machines) and names the embedder instead.
+
+    Raises:
+        LineageError: the day's reflections are missing or stale.
+    """
+    source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
+    deltas = [delta for reflection in load_reflections(warehouse, day) for delta in deltas_of(reflection, day)]
+    deltas.sort(key=lambda delta: delta.delta_id)
+    embedder = get_embedder(config.embedder) if deltas else None  # an empty day needs no model
+    vectors = embedder.embed([delta.key_text for delta in deltas]) if embedder else None
+    header = Header(
+        artefact=DELTAS,
+        key=str(day),
+        content_hash=content_hash({"deltas": [delta.delta_id for delta in deltas], "embedder": config.embedder}),
+        inputs={REFLECTIONS: source.content_hash},
+        counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
+        info={"embedder": config.embedder},
+    )
+    return warehouse.publish_table(header, to_table(deltas, vectors))
+
+
+def publish_memory(warehouse: Warehouse, day: date) -> Header:
+    """Replace the day's rows in LanceDB by its deltas, all at once; unchanged rows are left alone.
+
+    Raises:
+        LineageError: the day's deltas are missing or stale.
+    """
+    source = fresh_header(warehouse, DELTAS, str(day), {REFLECTIONS: str(day)})
+    header = Header(
+        artefact=MEMORY,
+        key=str(day),
+        content_hash=source.content_hash,
+        inputs={DELTAS: source.content_hash},
+        counts={"rows": source.counts["deltas"]},
+        info=source.info,
+    )
+    if warehouse.header(MEMORY, str(day)) != header:
+        replace_day(warehouse, day, warehouse.read_table(DELTAS, str(day)))
+        write_atomically(warehouse.path(MEMORY, str(day)) / "current.json", header.model_dump_json(indent=1))
+    return header

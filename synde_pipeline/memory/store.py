@@ -1,0 +1,93 @@
+"""The curated memory's ledger in LanceDB: rows of deltas with their vectors, one day replaced as a whole.
+
+What the rows amount to is decided by `curate.fold`; this module only keeps them.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synde_pipeline.memory.embed import DIM
+from synde_pipeline.records import Delta
+from synde_pipeline.storage import Warehouse
+
+TABLE = "deltas"
+
+DELTAS = pa.schema(
+    [
+        pa.field("delta_id", pa.string(), nullable=False),
+        pa.field("effective_day", pa.date32(), nullable=False),
+        pa.field("op", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("task_id", pa.string(), nullable=False),
+        pa.field("trace_uid", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("description", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
+        pa.field("path", pa.list_(pa.string()), nullable=False),
+        pa.field("n_tool_errors", pa.int32(), nullable=False),
+        pa.field("n_repeated_failures", pa.int32(), nullable=False),
+        pa.field("vector", pa.list_(pa.float32(), DIM), nullable=False),
+    ]
+)
+
+
+def to_table(deltas: Sequence[Delta], vectors: NDArray[np.float32] | None) -> pa.Table:
+    """Deltas with their vectors, shape (n, 384), as a table; no vectors are needed for no deltas."""
+    vectors = np.zeros((0, DIM), np.float32) if vectors is None else vectors
+    rows = [
+        {"delta_id": delta.delta_id, **delta.model_dump(), "vector": vector}
+        for delta, vector in zip(deltas, vectors.tolist(), strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=DELTAS)
+
+
+def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
+    """Table -> deltas and their vectors, shape (n, 384)."""
+    rows = table.drop_columns(["delta_id", "vector"]).to_pylist()
+    flat = table["vector"].combine_chunks().flatten().to_numpy() if len(table) else np.zeros(0, np.float32)
+    return [Delta.model_validate(row) for row in rows], np.asarray(flat, np.float32).reshape(-1, DIM)
+
+
+def _open(warehouse: Warehouse) -> Any:
+    import lancedb  # heavy: only where the store is touched
+
+    folder = warehouse.root / "curated_memory" / "lance"
+    folder.mkdir(parents=True, exist_ok=True)
+    return lancedb.connect(folder)
+
+
+def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
+    """Make `rows` the ledger's rows of a day, in one commit; other days' rows are never touched."""
+    table = _open(warehouse).create_table(TABLE, schema=DELTAS, exist_ok=True)
+    condition = f"effective_day = date '{day}'"
+    if len(rows) == 0:
+        if table.count_rows(condition):
+            table.delete(condition)
+        return
+    (
+        table.merge_insert("delta_id")
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .when_not_matched_by_source_delete(condition)
+        .execute(rows)
+    )
+
+
+def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[Delta], NDArray[np.float32]]:
+    """All deltas known as of a day (all days when None), and their vectors of shape (n, 384)."""
+    database = _open(warehouse)
+    if TABLE not in database.list_tables().tables:
+        return [], np.zeros((0, DIM), np.float32)
+    query = database.open_table(TABLE).search().select(DELTAS.names)
+    if as_of is not None:
+        query = query.where(f"effective_day <= date '{as_of}'")
+    return from_table(query.to_arrow())

@@ -1,0 +1,1 @@
+"""Adapters -> ledger of a composition -> merged models, always from the pinned base."""

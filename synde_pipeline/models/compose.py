@@ -1,0 +1,92 @@
+"""Composition: which adapters stand on the base, in which order, and adding them up exactly (law 7).
+
+Adapters of a domain are trained one on top of the other (sequential composition): independently trained ones do not
+add up in function (theory notes B.6). Writing a merged model to disk is in `merge`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from synde_pipeline.base_model import Base
+from synde_pipeline.errors import LineageError
+from synde_pipeline.lineage import check_inputs
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.lora import AdapterWeights, read
+
+ADAPTERS = "adapters"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One adapter in a composition."""
+
+    cycle: str
+    adapter_hash: str
+    alpha: float = 1.0
+
+
+def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[Entry]:
+    """The adapters that a cycle trains on top of: those of the domain's earlier cycles, in order.
+
+    Raises:
+        LineageError: one is missing, was trained on another base, or on another ledger.
+    """
+    entries: list[Entry] = []
+    for before in cycles(warehouse):
+        if before.domain == cycle.domain and before.number < cycle.number:
+            entries.append(checked_entry(warehouse, before, base_hash, entries))
+    return entries
+
+
+def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of: list[Entry]) -> Entry:
+    """A cycle's adapter as a ledger entry, after its recorded inputs were compared with the warehouse.
+
+    Raises:
+        LineageError: the adapter is missing or was made from other inputs.
+    """
+    header = warehouse.header(ADAPTERS, cycle.key)
+    if header is None:
+        raise LineageError(f"adapters[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
+    expected = {"base_model": base_hash, "on_top_of": ledger_hash(on_top_of)}
+    check_inputs(header, expected)
+    return Entry(cycle.key, header.content_hash)
+
+
+def ledger_hash(entries: Iterable[Entry]) -> str:
+    """Text that names a ledger: its adapters and factors in order; `base` when it is empty."""
+    return " + ".join(f"{entry.alpha:g}*{entry.adapter_hash[:16]}" for entry in entries) or "base"
+
+
+def add_adapters(model: Any, adapters: Iterable[tuple[AdapterWeights, float]]) -> Any:
+    """Add sum alpha * scale * B @ A to a float32 model's matrices, in place, all adapters in one pass.
+
+    Raises:
+        LineageError: an adapter names a module that the model does not have, or has another shape.
+    """
+    import torch
+
+    deltas: dict[str, Any] = {}
+    for adapter, alpha in adapters:
+        for name, (a, b) in adapter.matrices.items():
+            delta = (alpha * adapter.scale) * (b @ a)  # (out, rank) @ (rank, in) -> (out, in)
+            deltas[name] = deltas[name] + delta if name in deltas else delta
+    modules = dict(model.named_modules())
+    with torch.no_grad():
+        for name, delta in deltas.items():
+            if name not in modules:
+                raise LineageError(f"the adapter's module {name} is not in the model", remedy="use the adapter's own base")
+            weight = modules[name].weight
+            # GPT-2's Conv1D keeps its weight as (in, out).
+            oriented = delta.T if type(modules[name]).__name__ == "Conv1D" else delta
+            if weight.shape != oriented.shape:
+                raise LineageError(f"adapter shape {tuple(oriented.shape)}", expected=f"{tuple(weight.shape)} of {name}")
+            weight += oriented
+    return model
+
+
+def compose(warehouse: Warehouse, base: Base, entries: Iterable[Entry]) -> Any:
+    """The base's model plus a ledger's adapters, in float32; changes and returns the base's model."""
+    loaded = [(read(warehouse.folder(ADAPTERS, entry.cycle)), entry.alpha) for entry in entries]
+    return add_adapters(base.model, loaded)

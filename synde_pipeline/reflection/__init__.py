@@ -1,0 +1,1 @@
+"""One trajectory -> one reflection, reading nothing else."""

@@ -1,0 +1,167 @@
+"""The rule reflector: deterministic, offline, one trajectory at a time.
+
+It sees tool errors and what mended them, calls that were repeated although they failed, the order of tools, and where
+the run turned. What needs several trajectories (success against failure) is the fold's, in `memory.curate`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+
+from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory
+
+_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|#?\b\w*\d[\w-]*\b|\S+@\S+|[\[{].*")
+_MAX_ERROR_WORDS = 14
+
+
+def reflect(trajectory: Trajectory) -> Reflection:
+    """Read one trajectory and say what it teaches; uses nothing but the trajectory itself."""
+    steps = trajectory.steps
+    path = tool_path(steps)
+    failed = [step for step in steps if step.success is False]
+    repeats = list(repeated_failures(steps))
+    turned = where_it_turned(trajectory)
+    cause, remedy = _explain(trajectory, turned)
+    return Reflection(
+        trace_uid=trajectory.trace_uid,
+        task_id=trajectory.task_id,
+        domain=trajectory.domain,
+        outcome=trajectory.outcome,
+        task=trajectory.task,
+        strategy=" -> ".join(path) or "answered without tools",
+        why=cause or _why(trajectory, len(failed)),
+        principle=remedy or (f"This order of tools worked: {' -> '.join(path)}." if path else "No tool was needed."),
+        confidence=_confidence(trajectory, len(failed)),
+        error_step=turned,
+        root_cause=cause,
+        correct_approach=remedy,
+        path=path,
+        n_tool_errors=len(failed),
+        n_repeated_failures=len(repeats),
+        lessons=_unique([*_repairs(steps), *_repeat_lessons(repeats)]),
+    )
+
+
+def tool_path(steps: tuple[Step, ...]) -> tuple[str, ...]:
+    """Tools in call order, replies left out, neighbours that repeat collapsed."""
+    path: list[str] = []
+    for step in steps:
+        if step.tool != REPLY and (not path or path[-1] != step.tool):
+            path.append(step.tool)
+    return tuple(path)
+
+
+def error_pattern(result: str) -> str:
+    """An error message without its literals, so that equal causes read equal: `Error: user ... not found`."""
+    line = next((line for line in result.splitlines() if line.strip()), "")
+    words = _LITERAL.sub("...", line).lower().split()
+    return " ".join(words[:_MAX_ERROR_WORDS])
+
+
+def repeated_failures(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Failed calls made again unchanged after they had failed."""
+    failed: set[tuple[str, str]] = set()
+    for step in steps:
+        if step.success is False:
+            if (step.tool, step.arguments) in failed:
+                yield step
+            failed.add((step.tool, step.arguments))
+
+
+def where_it_turned(trajectory: Trajectory) -> int | None:
+    """The step after which a failed run did not recover; None for runs that did not fail.
+
+    In this order: the last tool error that no later call of the same tool mended; a repeated failing call; the last
+    tool call, which changed what the verifier judged.
+    """
+    if trajectory.outcome != "failure":
+        return None
+    steps = trajectory.steps
+    mended_later = {step.tool: step.index for step in steps if step.success}
+    unmended = [s.index for s in steps if s.success is False and mended_later.get(s.tool, -1) < s.index]
+    if unmended:
+        return unmended[-1]
+    repeats = [step.index for step in repeated_failures(steps)]
+    if repeats:
+        return repeats[0]
+    calls = [step.index for step in steps if step.tool != REPLY]
+    return calls[-1] if calls else None
+
+
+def repair_of(steps: tuple[Step, ...], failed: Step) -> Step | None:
+    """The first later call that worked and belongs to the same tool, else the next call that worked at all."""
+    # A tool that answers nothing (a scratch pad) mends nothing.
+    later = [step for step in steps[failed.index + 1 :] if step.success and step.tool != REPLY and step.result.strip()]
+    same = [step for step in later if step.tool == failed.tool and step.arguments != failed.arguments]
+    return (same or later[:1] or [None])[0]
+
+
+def _repairs(steps: tuple[Step, ...]) -> Iterator[Lesson]:
+    for step in steps:
+        repair = repair_of(steps, step) if step.success is False and step.tool != REPLY else None
+        if repair is None:
+            continue
+        pattern = error_pattern(step.result)
+        if repair.tool == step.tool:
+            changed = ", ".join(_changed_arguments(step.arguments, repair.arguments)) or "its arguments"
+            fix = f"Calling {step.tool} again with a different {changed} worked."
+        else:
+            fix = f"Turning to {repair.tool} worked."
+        yield Lesson(
+            kind="pitfall",
+            scope=f"tool:{step.tool}",
+            title=f"{step.tool}: {pattern}",
+            description=f"When {step.tool} answers '{pattern}'.",
+            content=fix,
+        )
+
+
+def _repeat_lessons(repeats: list[Step]) -> Iterator[Lesson]:
+    for step in repeats:
+        yield Lesson(
+            kind="pitfall",
+            scope=f"tool:{step.tool}",
+            title=f"{step.tool} was repeated unchanged after it failed",
+            description=f"When {step.tool} has just failed.",
+            content=f"The same call to {step.tool} failed again; change its arguments or ask the user first.",
+        )
+
+
+def _changed_arguments(before: str, after: str) -> list[str]:
+    try:
+        old, new = json.loads(before), json.loads(after)
+    except json.JSONDecodeError:
+        return []
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return []
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _unique(lessons: list[Lesson]) -> tuple[Lesson, ...]:
+    return tuple(dict.fromkeys(lessons))
+
+
+def _explain(trajectory: Trajectory, turned: int | None) -> tuple[str, str]:
+    """Root cause and correct approach of a failed run, empty for the others."""
+    if turned is None:
+        return "", ""
+    step = trajectory.steps[turned]
+    if step.success is False:
+        cause = f"{step.tool} failed ({error_pattern(step.result)}) and no later call mended it."
+        return cause, f"Resolve the error of {step.tool} before going on."
+    return (
+        f"{step.tool} was the last call that could change the outcome, and the outcome was judged wrong.",
+        f"Check the user's full request before {step.tool}.",
+    )
+
+
+def _why(trajectory: Trajectory, n_errors: int) -> str:
+    if trajectory.outcome == "success":
+        return "It ended in success without a tool error." if not n_errors else "It recovered from every tool error."
+    return f"The log labels it {trajectory.outcome} and shows no step where it turned."
+
+
+def _confidence(trajectory: Trajectory, n_errors: int) -> float:
+    """Certainty by rule: verified outcomes count most, each tool error takes a tenth, an unknown outcome half."""
+    base = {"success": 0.9, "failure": 0.7, "partial": 0.6, "unknown": 0.4}[trajectory.outcome]
+    return round(max(0.1, base - 0.1 * min(n_errors, 4)), 2)

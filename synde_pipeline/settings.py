@@ -1,0 +1,186 @@
+"""Every knob, with its unit, its default and where the default comes from. Read once from the environment by `load`.
+
+A knob that changes what is learned is part of the lineage of what it changed; paths and machine limits are not.
+"""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synde_pipeline.errors import InputError
+
+
+class Config(BaseModel):
+    """A frozen group of knobs; unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemoryConfig(Config):
+    """Fast layer: what becomes an item, and how many are shown."""
+
+    embedder: Literal["minilm", "hashing"] = "minilm"
+    """`minilm` is all-MiniLM-L6-v2 (384-d, real); `hashing` is a bag of hashed words for fast tests."""
+    min_tasks: int = Field(default=2, ge=1)
+    """Distinct tasks that must support an item before it is shown: one task's accident is no lesson."""
+    top_k: int = Field(default=3, ge=0)
+    """Items shown to the agent; the paper's case study (section 10.3) uses three."""
+    max_contrasts: int = Field(default=6, ge=0)
+    """Contrast items (successful against failed runs) kept per group of similar tasks."""
+
+
+class PromptConfig(Config):
+    """How much of a trajectory one model input holds."""
+
+    window: int = Field(default=1024, ge=256)
+    """Context window in tokens, for training and evaluation alike."""
+    max_observation: int = Field(default=160, ge=8)
+    """Tokens kept of one observation; the middle of a longer one is elided, and the cut is counted."""
+    max_action: int = Field(default=160, ge=8)
+    """Tokens kept of one action or its reasoning."""
+    max_header: int = Field(default=384, ge=16)
+    """Tokens kept of task and memory together."""
+
+
+class PretrainConfig(Config):
+    """The small base model built from logs where no `SYNDE_BASE_MODEL` is given."""
+
+    fraction: float = Field(default=1 / 3, gt=0, le=1)
+    """Share of the `train` trajectories, taken from the first days, that the base may see."""
+    vocab_size: int = Field(default=1536, ge=300)
+    hidden: int = 96
+    layers: int = 3
+    heads: int = 3
+    intermediate: int = 256
+    epochs: int = Field(default=12, ge=1)
+    max_steps: int = Field(default=560, ge=1)
+    """Optimiser steps at most: bounds the CPU time whatever the amount of logs."""
+    batch_windows: int = 1
+    """One window a step: on `gate` tasks steps counted more than tokens (DECISIONS.md)."""
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
+class BufferConfig(Config):
+    """When a training cycle starts."""
+
+    threshold: int = Field(default=64, ge=1)
+    """Unclaimed examples with a training signal that a domain needs before a cycle is frozen."""
+    replay_fraction: float = Field(default=0.2, ge=0, lt=1)
+    """Share of a shard drawn from earlier cycles (paper section 8.3: 20 %)."""
+
+
+class TrainingConfig(Config):
+    """One LoRA training (paper section 6.4 is preset `paper`)."""
+
+    preset: str = "default"
+    rank: int = Field(default=1, ge=1)
+    alpha: float = 16.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """0 by default: dropout on a rank-1 input only adds noise (design.md); the paper prints 0.1."""
+    learning_rate: float = 5e-3
+    batch_size: int = Field(default=4, ge=1)
+    """Windows per optimiser step."""
+    epochs: int = Field(default=4, ge=1)
+    weight_success: float = 1.0
+    weight_partial: float = 1.5
+    weight_failure: float = 2.0
+    """Weights of section 6.3; a failure is trained by unlikelihood, never by negated or plain cross-entropy."""
+    tip_dropout: float = Field(default=0.5, ge=0, le=1)
+    """Share of training sequences shown without their memory items, so that weights work with and without context."""
+    seed: int = 0
+
+
+PRESETS = {
+    "default": TrainingConfig(),
+    "paper": TrainingConfig(preset="paper", dropout=0.1, learning_rate=1e-4, batch_size=32, epochs=1),
+}
+
+
+class EvaluationConfig(Config):
+    """Offline replay."""
+
+    min_tasks: int = Field(default=10, ge=2)
+    """Tasks below which an arm's numbers are not printed."""
+    bootstrap: int = Field(default=2000, ge=100)
+    """Resamples of the task-clustered bootstrap."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    seed: int = 0
+
+
+class Settings(Config):
+    """All knobs of one warehouse."""
+
+    home: Path = Path("data")
+    """Holds `warehouse/` and `dagster_home/`; `SYNDE_HOME`."""
+    start_day: date = date(2023, 1, 1)
+    """First daily partition; `SYNDE_START_DAY`."""
+    base_model: str | None = None
+    """Hugging Face id or path of the base; None builds a small one from the logs; `SYNDE_BASE_MODEL`."""
+    base_revision: str | None = None
+    """Revision of a base given by id; `SYNDE_BASE_REVISION`."""
+    memory: MemoryConfig = MemoryConfig()
+    prompt: PromptConfig = PromptConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    buffer: BufferConfig = BufferConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def warehouse(self) -> Path:
+        """Folder of all artefacts."""
+        return self.home / "warehouse"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's history."""
+        return self.home / "dagster_home"
+
+
+# Environment variable -> path of the knob it sets. Everything else is set in code (tests, studies).
+ENVIRONMENT = {
+    "SYNDE_HOME": ("home",),
+    "SYNDE_START_DAY": ("start_day",),
+    "SYNDE_BASE_MODEL": ("base_model",),
+    "SYNDE_BASE_REVISION": ("base_revision",),
+    "SYNDE_EMBEDDER": ("memory", "embedder"),
+    "SYNDE_TOP_K": ("memory", "top_k"),
+    "SYNDE_WINDOW": ("prompt", "window"),
+    "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),
+    "SYNDE_PRETRAIN_STEPS": ("pretrain", "max_steps"),
+}
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        InputError: a variable holds a value outside its range, or names an unknown preset.
+    """
+    values: dict[str, object] = {}
+    for variable, path in ENVIRONMENT.items():
+        text = os.environ.get(variable)
+        if not text:
+            continue
+        group = values
+        for name in path[:-1]:
+            group = group.setdefault(name, {})  # type: ignore[assignment]
+        group[path[-1]] = text
+    preset = os.environ.get("SYNDE_TRAINING_PRESET") or "default"
+    if preset not in PRESETS:
+        raise InputError(
+            f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
+        )
+    values["training"] = PRESETS[preset]
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = tuple(str(part) for part in first["loc"])
+        variable = next((v for v, path in ENVIRONMENT.items() if path == where), ".".join(where))
+        raise InputError(
+            f"{variable} is {first['input']!r}", expected=first["msg"], remedy="mend or unset the variable"
+        ) from error

@@ -1,0 +1,1 @@
+"""Trajectories and reflections -> training examples -> shards -> rank-1 LoRA adapters."""

@@ -1,0 +1,88 @@
+"""`training_examples[D]` and `training_shards[C]`, and the base model that tokenises the shards."""
+
+from collections.abc import Iterable
+from datetime import date
+
+import pyarrow as pa
+
+from synde_pipeline.base_model import load, pin_given
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.logs.daily import load_all, load_raw_logs
+from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.prompting import PromptEncoder
+from synde_pipeline.records import Trajectory, content_hash
+from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
+from synde_pipeline.reflection.daily import load_reflections
+from synde_pipeline.settings import Settings
+from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.training.buffer import SOURCE, Cycle
+from synde_pipeline.training.examples import EXAMPLES, Example, examples_of
+from synde_pipeline.training.pretrain import build_base, first_days
+from synde_pipeline.training.shards import SHARD, build_shard
+
+SHARDS = "training_shards"
+
+
+def publish_examples(warehouse: Warehouse, day: date, settings: Settings) -> Header:
+    """Write the day's training examples, a pure function of its raw logs and reflections.
+
+    Raises:
+        LineageError: the day's reflections are missing or stale.
+    """
+    source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
+    reflections = {item.trace_uid: item for item in load_reflections(warehouse, day)}
+    trajectories = load_raw_logs(warehouse, day)
+    examples: list[Example] = []
+    for trajectory in trajectories:
+        examples += examples_of(trajectory, reflections[trajectory.trace_uid], settings.training)
+    header = Header(
+        artefact=SOURCE,
+        key=str(day),
+        content_hash=content_hash(examples),
+        inputs={REFLECTIONS: source.content_hash, RAW_LOGS: source.inputs[RAW_LOGS]},
+        counts={
+            "examples": len(examples),
+            "with_signal": sum(example["metadata"]["contrastive_weight"] > 0 for example in examples),
+        },
+    )
+    return warehouse.publish_table(header, pa.Table.from_pylist(examples, schema=EXAMPLES))
+
+
+def ensure_base(warehouse: Warehouse, settings: Settings, trajectories: Iterable[Trajectory] | None = None) -> Header:
+    """The base that this warehouse is pinned to; pinned or built now if there is none yet.
+
+    Raises:
+        BaseModelError: the named base is missing or is not the pinned one, or there are no logs to build one from.
+    """
+    pinned = pin_given(warehouse, settings)
+    if pinned is not None:
+        return pinned
+    corpus = first_days(list(trajectories or load_all(warehouse)), settings.pretrain.fraction)
+    memory = Memory.load(warehouse, settings.memory)
+    return build_base(warehouse, corpus, memory, settings.pretrain, settings.prompt)
+
+
+def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Header:
+    """Pack a cycle's claimed examples and replay into token sequences of the pinned base."""
+    base = load(warehouse)
+    memory = Memory.load(warehouse, settings.memory)
+    shard = build_shard(warehouse, cycle, memory, PromptEncoder(base.tokenizer, settings.prompt), settings)
+    rows = shard.rows
+    header = Header(
+        artefact=SHARDS,
+        key=cycle.key,
+        content_hash=content_hash(rows),
+        inputs={"base_model": base.hash, "cycle": cycle.content_hash},
+        counts={
+            "sequences": len(rows),
+            "tokens": sum(len(row["input_ids"]) for row in rows),
+            "target_tokens": sum(weight > 0 for row in rows for weight in row["weights"]),
+            "trajectories": len({row["trace_uid"] for row in rows if not row["is_replay"]}),
+            "replayed_trajectories": len(shard.replayed),
+            "with_memory": sum(row["n_memory_items"] > 0 for row in rows),
+            "texts_elided": sum(row["n_elided"] for row in rows),
+        },
+        info={"claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims]},
+    )
+    return warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=SHARD))

@@ -1,0 +1,197 @@
+"""A small base model built from logs: byte-level BPE tokenizer and a Llama, for users who bring no model.
+
+It reads `train` tasks of the first days only. It is a laboratory animal: small enough to train in two CPU minutes,
+real enough that adapters, merging and evaluation run the very code that a large model runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from synde_pipeline.base_model import ARTEFACT, folder_hash
+from synde_pipeline.errors import BaseModelError
+from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.prompting import CONTROLS, PAD, PromptEncoder
+from synde_pipeline.records import Trajectory, content_hash, split_of
+from synde_pipeline.settings import PretrainConfig, PromptConfig
+from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.training.examples import shows_memory
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the base may see: `train` trajectories of the first days, in canonical order."""
+
+    trajectories: tuple[Trajectory, ...]
+    days: tuple[date, ...]
+
+    @property
+    def hash(self) -> str:
+        """Content hash of the trajectories."""
+        return content_hash([item.content_hash for item in self.trajectories])
+
+
+def first_days(trajectories: Sequence[Trajectory], fraction: float) -> Corpus:
+    """The `train` trajectories of the first days: whole days, until the fraction of all of them is reached.
+
+    Raises:
+        BaseModelError: there is no `train` trajectory.
+    """
+    train = sorted(
+        (item for item in trajectories if split_of(item.task_id) == "train" and item.steps),
+        key=lambda item: (item.day, item.trace_uid),
+    )
+    if not train:
+        raise BaseModelError(
+            "no trajectory of a `train` task is in the raw logs", remedy="import logs, or set SYNDE_BASE_MODEL"
+        )
+    last = train[max(0, round(fraction * len(train)) - 1)].day
+    kept = tuple(item for item in train if item.day <= last)
+    return Corpus(kept, tuple(sorted({item.day for item in kept})))
+
+
+def build_base(
+    warehouse: Warehouse, corpus: Corpus, memory: Memory, config: PretrainConfig, prompt: PromptConfig
+) -> Header:
+    """Train tokenizer and model on the corpus and pin them as the warehouse's base."""
+    tokenizer = train_tokenizer(_texts(corpus), config.vocab_size)
+    encoder = PromptEncoder(tokenizer, prompt)
+    windows = _windows(corpus, memory, encoder)
+    model, loss = train_model(windows, tokenizer, config)
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+
+    def describe(folder: Path) -> Header:
+        info = {"kind": "built", "name": "synde-small", "revision": None, "final_loss": round(loss, 4)}
+        return Header(
+            artefact=ARTEFACT,
+            key="",
+            content_hash=folder_hash(folder),
+            inputs={"trajectories": corpus.hash, "config": content_hash(config.model_dump())},
+            counts={
+                "trajectories": len(corpus.trajectories),
+                "windows": len(windows),
+                "tokens": sum(map(len, windows)),
+                "parameters": sum(p.numel() for p in model.parameters()),
+            },
+            info={**info, "days": [str(day) for day in corpus.days]},
+        )
+
+    return warehouse.publish_folder(ARTEFACT, "", write, describe)
+
+
+def _texts(corpus: Corpus) -> list[str]:
+    texts = []
+    for item in corpus.trajectories:
+        texts.append(f"{item.domain}: {item.task}")
+        for step in item.steps:
+            texts += [text for text in (step.state, step.reasoning, step.tool, step.arguments) if text]
+    return texts
+
+
+def _windows(corpus: Corpus, memory: Memory, encoder: PromptEncoder) -> list[list[int]]:
+    windows = []
+    for item in corpus.trajectories:
+        items = memory.recall_before(item) if shows_memory(item.trace_uid, dropout=0.5) else []
+        windows += [window.ids for window in encoder.windows(item.domain, item.task, items, item.steps)]
+    return windows
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
+    """Byte-level BPE: every byte is in the alphabet, so any UTF-8 text round-trips; returns a fast HF tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, *CONTROLS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=CONTROLS[-1],
+        additional_special_tokens=list(CONTROLS),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def train_model(windows: Sequence[list[int]], tokenizer: Any, config: PretrainConfig) -> tuple[Any, float]:
+    """Train a small Llama on all tokens of the windows; returns the model and its mean loss over the last epoch (nats).
+
+    AdamW, one-cycle cosine, batches of windows of similar length.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden,
+            intermediate_size=config.intermediate,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    batches = batches_of(windows, config.batch_windows)
+    n_steps = min(config.max_steps, config.epochs * len(batches))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.1, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=n_steps, pct_start=0.1)
+    generator = torch.Generator().manual_seed(config.seed)
+    order: list[int] = []
+    losses: list[float] = []
+    model.train()
+    for _ in tqdm(range(n_steps), desc="base model", unit="step", disable=None, leave=False):
+        if not order:
+            order = torch.randperm(len(batches), generator=generator).tolist()
+        ids = padded([windows[row] for row in batches[order.pop()]], tokenizer.pad_token_id)
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+        targets = ids[:, 1:].masked_fill(ids[:, 1:] == tokenizer.pad_token_id, -100)
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    tail = losses[-len(batches) :]
+    return model.eval(), sum(tail) / len(tail)
+
+
+def batches_of(sequences: Sequence[Sequence[int]], size: int) -> list[list[int]]:
+    """Row numbers in batches of similar length, which saves padding."""
+    order = sorted(range(len(sequences)), key=lambda row: (len(sequences[row]), row))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def padded(sequences: Sequence[Sequence[int]], pad_id: int) -> Any:
+    """Token ids padded on the right, shape (batch, tokens), int64.
+
+    No attention mask goes with them: a causal model's earlier tokens never see the padding behind them, and without a
+    mask the attention kernels skip the upper triangle.
+    """
+    import torch
+
+    ids = torch.full((len(sequences), max(map(len, sequences))), pad_id)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+    return ids

@@ -1,0 +1,1 @@
+"""Tests mirror the package; helpers that several need are in `helpers.py`."""
