@@ -42,7 +42,9 @@ def folder_hash(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights or not (folder / "config.json").exists():
         raise BaseModelError(
-            f"{folder} holds no Hugging Face model", expected="config.json and *.safetensors", remedy="check SYNDE_BASE_MODEL"
+            f"{folder} holds no Hugging Face model",
+            expected="config.json and *.safetensors",
+            remedy="check SYNDE_BASE_MODEL",
         )
     digest = hashlib.sha256()
     for path in sorted({*weights, *(path for pattern in _HASHED for path in folder.glob(pattern))}):
@@ -100,7 +102,9 @@ def resolve(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"])
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise BaseModelError(
             f"base model {name!r} is neither a folder nor a model that can be fetched",
@@ -153,7 +157,9 @@ def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
 def _verify(folder: Path, expected: str, fingerprint: tuple[tuple[str, int, int], ...]) -> None:
     """Hash a model folder once a process, again only when a file changed."""
     if not fingerprint:
-        raise BaseModelError(f"the pinned base's folder {folder} is gone", remedy="bring it back, or use another SYNDE_HOME")
+        raise BaseModelError(
+            f"the pinned base's folder {folder} is gone", remedy="bring it back, or use another SYNDE_HOME"
+        )
     found = folder_hash(folder)
     if found != expected:
         raise BaseModelError(

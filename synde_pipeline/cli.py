@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 the words were off.
 import json
 import sys
 import warnings
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,9 @@ def import_logs(
         str | None, typer.Option("--format", help="tau-bench or tau2-bench; detected by content when left out.")
     ] = None,
     start_day: Day = None,
-    per_day: Annotated[int | None, typer.Option(min=1, help="Trajectories per day, in file order; needs --start-day.")] = None,
+    per_day: Annotated[
+        int | None, typer.Option(min=1, help="Trajectories per day, in file order; needs --start-day.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import native agent logs into landing.
@@ -117,7 +119,9 @@ def _print_import(result: dict[str, Any]) -> None:
 
 @app.command("run")
 def run_pipeline(
-    logs: Annotated[Path | None, typer.Argument(help="Logs to import first; undated ones are spread over 14 days.")] = None,
+    logs: Annotated[
+        Path | None, typer.Argument(help="Logs to import first; undated ones are spread over 14 days.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring everything up to date: import, memory, training cycles, eval report.
@@ -135,7 +139,9 @@ def run_pipeline(
                     f"{UNDATED_END}, each file evenly"
                 )
         if not imported["trajectories"] and not imported["duplicates"]:
-            raise InputError(f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above")
+            raise InputError(
+                f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above"
+            )
     from synde_pipeline.defs.run import run  # Dagster: only for the commands that need it
 
     with tqdm(desc="run", unit="stage", disable=None, leave=False) as bar:
@@ -148,7 +154,9 @@ def run_pipeline(
         summary = run(load(), say=say)
     if as_json:
         days = [str(day) for day in summary.days]
-        _print_json({"days": days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
+        _print_json(
+            {"days": days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path}
+        )
     else:
         _print_run(summary)
 

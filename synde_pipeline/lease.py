@@ -20,7 +20,9 @@ _POLL_S = 0.2
 
 
 @contextmanager
-def lease(root: Path, name: str, *, timeout_s: float = 6 * 3600, log: Callable[[str], None] | None = None) -> Iterator[None]:
+def lease(
+    root: Path, name: str, *, timeout_s: float = 6 * 3600, log: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold the lease `name` of a warehouse while the body runs; waits for a living holder.
 
     Raises:

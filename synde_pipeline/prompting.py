@@ -2,7 +2,8 @@
 
 Layout, append-only, so that one sequence holds all steps of a trajectory and each step's prompt is a true prefix:
 
-    <|task|> domain: task  [<|memory|> items]  then per step  <|see|> state <|think|> reasoning <|act|> tool <|args|> ... <|end|>
+    <|task|> domain: task  [<|memory|> items]
+    then per step  <|see|> state  <|think|> reasoning  <|act|> tool <|args|> arguments <|end|>
 
 Logged text is encoded so that it can never become a control token, whatever it spells.
 """
@@ -72,7 +73,7 @@ class PromptEncoder:
     """Encodes prompts for one base model's tokenizer.
 
     Args:
-        tokenizer: a fast Hugging Face tokenizer. Control markers are single tokens where it knows them, else plain text.
+        tokenizer: a fast Hugging Face tokenizer. Markers are single tokens where it knows them, else plain text.
         config: window and the token budgets within it.
     """
 

@@ -1,6 +1,6 @@
 """The nouns: frozen, validated records that travel between the stages.
 
-Only data and the checks that make a record valid belong here; reading files is in `logs`, deciding things is in the stages.
+Only data and the checks that make a record valid belong here; reading files is in `logs`, deciding is in the stages.
 """
 
 import hashlib

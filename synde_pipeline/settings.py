@@ -6,7 +6,7 @@ A knob that changes what is learned is part of the lineage of what it changed; p
 import os
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -160,14 +160,14 @@ def load() -> Settings:
     Raises:
         InputError: a variable holds a value outside its range, or names an unknown preset.
     """
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for variable, path in ENVIRONMENT.items():
         text = os.environ.get(variable)
         if not text:
             continue
         group = values
         for name in path[:-1]:
-            group = group.setdefault(name, {})  # type: ignore[assignment]
+            group = group.setdefault(name, {})
         group[path[-1]] = text
     preset = os.environ.get("SYNDE_TRAINING_PRESET") or "default"
     if preset not in PRESETS:

@@ -121,10 +121,11 @@ class Warehouse:
         """
         if self.header(artefact, key) is None:
             raise LineageError(
-                f"{artefact}[{key}] is not in the warehouse {self.root}", remedy=f"materialise {artefact} for {key} first"
+                f"{artefact}[{key}] is not in the warehouse {self.root}",
+                remedy=f"materialise {artefact} for {key} first",
             )
         # partitioning=None: the `day=` in the path must not become a second, conflicting column.
-        return pq.read_table(self.table_path(artefact, key), partitioning=None)
+        return pq.read_table(self.table_path(artefact, key), partitioning=None)  # pyright: ignore[reportArgumentType]
 
     # -- folders ------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,8 @@ class Warehouse:
         header = self.header(artefact, key)
         if header is None:
             raise LineageError(
-                f"{artefact}[{key}] is not in the warehouse {self.root}", remedy=f"materialise {artefact} for {key} first"
+                f"{artefact}[{key}] is not in the warehouse {self.root}",
+                remedy=f"materialise {artefact} for {key} first",
             )
         return self.path(artefact, key) / header.content_hash[:16]
 

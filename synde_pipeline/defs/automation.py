@@ -61,8 +61,8 @@ def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.SensorResult | dg.SkipReason:
     """Starts the oldest due cycle, one at a time.
 
-    Level-triggered and read-only: it looks at frozen manifests and finished reports, so a lost tick, a doubled tick or a
-    preview changes nothing. The run key carries the attempt, because Dagster never reuses the key of a failed run.
+    Level-triggered and read-only: it looks at frozen manifests and finished reports, so a lost tick, a doubled tick
+    or a preview changes nothing. The run key carries the attempt, because Dagster never reuses the key of a failed run.
     """
     due = due_cycles(synde.warehouse)
     if not due:

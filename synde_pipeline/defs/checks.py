@@ -79,7 +79,9 @@ def adapters_match_their_base(synde: Synde) -> dg.AssetCheckResult:
     base = warehouse.header(BASE, "")
     trained = [cycle for cycle in cycles(warehouse) if warehouse.header(ADAPTERS, cycle.key)]
     last = {cycle.domain: cycle for cycle in trained}.values()
-    return _lineage_result([lambda c=cycle: ledger_before(warehouse, c, base.content_hash if base else "") for cycle in last])
+    return _lineage_result(
+        [lambda c=cycle: ledger_before(warehouse, c, base.content_hash if base else "") for cycle in last]
+    )
 
 
 @dg.asset_check(asset=eval_reports)

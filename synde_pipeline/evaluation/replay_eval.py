@@ -76,7 +76,9 @@ class Replayer:
                 output = self._model(input_ids=ids, use_cache=True)
                 log_p = output.logits[0].float().log_softmax(-1)  # (tokens, vocabulary)
             seconds = time.perf_counter() - started
-            top1 = [self._is_top1(log_p, output.past_key_values, span, steps[span.index].tool) for span in window.targets]
+            top1 = [
+                self._is_top1(log_p, output.past_key_values, span, steps[span.index].tool) for span in window.targets
+            ]
             total = _add(total, _window_sums(item.task_id, window, log_p, top1, seconds))
         return total
 

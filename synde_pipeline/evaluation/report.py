@@ -1,4 +1,4 @@
-"""Eval reports as people read them: one self-contained HTML page with plots, its JSON beside it, a table, a small SVG."""
+"""Eval reports as people read them: a self-contained HTML page with plots, its JSON, a table, a small SVG."""
 
 import io
 import json
@@ -48,7 +48,9 @@ def rows_of(section: dict[str, Any]) -> list[dict[str, str]]:
         for metric in METRICS:
             row[metric] = _with_interval(values[metric])
             found = section["differences"].get(arm, {}).get(metric)
-            row[f"{metric}_difference"] = f"{_with_interval(found, sign=True)} {found['against_none']}" if found else "-"
+            row[f"{metric}_difference"] = (
+                f"{_with_interval(found, sign=True)} {found['against_none']}" if found else "-"
+            )
         row |= {"context_tokens": f"{values['context_tokens']:.0f}", "latency_ms": f"{values['latency_ms']:.1f}"}
         rows.append(row)
     return rows
@@ -69,7 +71,9 @@ def text_table(section: dict[str, Any], confidence: float = 0.95) -> str:
     cells = [heads, *[[row[name] for name in names] for row in rows]]
     widths = [max(len(line[k]) for line in cells) for k in range(len(heads))]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join([*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by task, differences paired"])
+    return "\n".join(
+        [*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by task, differences paired"]
+    )
 
 
 def render(report: dict[str, Any]) -> str:

@@ -83,7 +83,8 @@ def sql(settings: Settings, query: str) -> pd.DataFrame:
             return connection.execute(query).df()
         except duckdb.Error as error:
             raise InputError(
-                f"DuckDB says: {error}", expected=f"SQL over {', '.join(shown) or 'tables, of which there are none yet'}"
+                f"DuckDB says: {error}",
+                expected=f"SQL over {', '.join(shown) or 'tables, of which there are none yet'}",
             ) from error
 
 

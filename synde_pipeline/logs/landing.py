@@ -72,7 +72,9 @@ def _quarantine(warehouse: Warehouse, file: str, name: str, bad: list[BadRow]) -
     folder = warehouse.root / ARTEFACT / "quarantine"
     _private(warehouse, folder)
     rows = quarantine_table(file, bad)
-    header = Header(artefact=f"{ARTEFACT}/quarantine", key=f"file-{name}", content_hash=name, counts={"quarantined": len(bad)})
+    header = Header(
+        artefact=f"{ARTEFACT}/quarantine", key=f"file-{name}", content_hash=name, counts={"quarantined": len(bad)}
+    )
     warehouse.publish_table(header, rows)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -98,7 +99,7 @@ def fold(
 
 def _item(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows: Iterable[Delta]) -> MemoryItem:
     title, description, content = texts
-    supports = {(row.task_id, row.trace_uid, row.outcome) for row in rows}
+    supports = {row.trace_uid: row for row in rows}
     return MemoryItem(
         item_id=content_hash([like.domain, kind, scope, title])[:16],
         domain=like.domain,
@@ -107,7 +108,9 @@ def _item(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows:
         title=title,
         description=description,
         content=content,
-        supports=tuple(Support(task_id=t, trace_uid=u, outcome=o) for t, u, o in sorted(supports)),
+        supports=tuple(
+            Support(task_id=row.task_id, trace_uid=uid, outcome=row.outcome) for uid, row in sorted(supports.items())
+        ),
     )
 
 
@@ -138,7 +141,9 @@ def _groups(evidence: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta
         return groups
     cosine = embed([row.content for row in losses]) @ embed([row.content for row in wins]).T  # (losses, wins)
     for row, scores in zip(losses, cosine, strict=True):
-        rank = [(win.task_id == row.task_id, round(float(s), 5), win.trace_uid) for s, win in zip(scores, wins, strict=True)]
+        rank = [
+            (win.task_id == row.task_id, round(float(s), 5), win.trace_uid) for s, win in zip(scores, wins, strict=True)
+        ]
         best = max(range(len(wins)), key=rank.__getitem__)
         same_task, score, _ = rank[best]
         groups[wins[best].path[-1] if same_task or score >= SIMILAR else row.path[-1]].append(row)
@@ -193,7 +198,7 @@ def _contrasts(goal: str, group: list[Delta], config: MemoryConfig) -> list[Memo
 def _features(row: Delta) -> frozenset[str]:
     path = row.path
     names = {f"call {tool}" for tool in path}
-    names |= {f"call {a} directly before {b}" for a, b in zip(path, path[1:], strict=False)}
+    names |= {f"call {a} directly before {b}" for a, b in pairwise(path)}
     if row.n_repeated_failures:
         names.add("repeat a failed call unchanged")
     if row.n_tool_errors > 1:
@@ -202,7 +207,7 @@ def _features(row: Delta) -> frozenset[str]:
 
 
 def _task_share(rows: list[Delta], feature: str) -> tuple[float, int]:
-    """Mean over tasks (not runs: trials of a task are no independent evidence) of the share with the feature; n tasks."""
+    """Mean over tasks of the share of runs with the feature; n tasks (trials are no independent evidence)."""
     per_task: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         per_task[row.task_id].append(feature in _features(row))

@@ -76,12 +76,16 @@ def add_adapters(model: Any, adapters: Iterable[tuple[AdapterWeights, float]]) -
     with torch.no_grad():
         for name, delta in deltas.items():
             if name not in modules:
-                raise LineageError(f"the adapter's module {name} is not in the model", remedy="use the adapter's own base")
+                raise LineageError(
+                    f"the adapter's module {name} is not in the model", remedy="use the adapter's own base"
+                )
             weight = modules[name].weight
             # GPT-2's Conv1D keeps its weight as (in, out).
             oriented = delta.T if type(modules[name]).__name__ == "Conv1D" else delta
             if weight.shape != oriented.shape:
-                raise LineageError(f"adapter shape {tuple(oriented.shape)}", expected=f"{tuple(weight.shape)} of {name}")
+                raise LineageError(
+                    f"adapter shape {tuple(oriented.shape)}", expected=f"{tuple(weight.shape)} of {name}"
+                )
             weight += oriented
     return model
 

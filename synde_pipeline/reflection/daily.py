@@ -13,7 +13,9 @@ from synde_pipeline.storage import Header, Warehouse
 
 ARTEFACT = "reflections"
 
-_LESSON = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("kind", "scope", "title", "description", "content")])
+_LESSON = pa.struct(
+    [pa.field(name, pa.string(), nullable=False) for name in ("kind", "scope", "title", "description", "content")]
+)
 
 REFLECTIONS = pa.schema(
     [

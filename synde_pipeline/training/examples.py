@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from synde_pipeline.records import Reflection, Trajectory, split_of
 from synde_pipeline.settings import TrainingConfig
-from synde_pipeline.training.weights import signal_of, weight_of
+from synde_pipeline.training.weights import Signal, signal_of, weight_of
 
 EXAMPLES = pa.schema(
     [
@@ -21,7 +21,9 @@ EXAMPLES = pa.schema(
             pa.struct(
                 [
                     pa.field("task", pa.string(), nullable=False),
-                    pa.field("state", pa.struct([pa.field("observation", pa.string(), nullable=False)]), nullable=False),
+                    pa.field(
+                        "state", pa.struct([pa.field("observation", pa.string(), nullable=False)]), nullable=False
+                    ),
                     pa.field("history", pa.list_(pa.string()), nullable=False),
                 ]
             ),
@@ -69,7 +71,7 @@ def examples_of(trajectory: Trajectory, reflection: Reflection, config: Training
     """
     if split_of(trajectory.task_id) != "train":
         return []
-    signals = [signal_of(trajectory, step, reflection) for step in trajectory.steps]
+    signals: list[Signal] = [signal_of(trajectory, step, reflection) for step in trajectory.steps]
     if all(signal == "context" for signal in signals):
         return []
     examples: list[Example] = []

@@ -7,7 +7,8 @@ from synde_pipeline.logs.importers.base import Importer
 from synde_pipeline.logs.importers.tau2_bench import Tau2Bench
 from synde_pipeline.logs.importers.tau_bench import TauBench
 
-IMPORTERS: dict[str, Importer] = {importer.name: importer for importer in (TauBench(), Tau2Bench())}
+_ALL: tuple[Importer, ...] = (TauBench(), Tau2Bench())
+IMPORTERS = {importer.name: importer for importer in _ALL}
 
 
 def detect(document: Any, forced: str | None = None) -> Importer:

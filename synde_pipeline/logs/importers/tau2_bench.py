@@ -38,7 +38,10 @@ class Tau2Bench:
         outcome, label_source = outcome_of(reward)
         raw = row["messages"]
         user_calls = {
-            str(call.get("id", "")) for message in raw if message["role"] == "user" for call in message.get("tool_calls") or ()
+            str(call.get("id", ""))
+            for message in raw
+            if message["role"] == "user"
+            for call in message.get("tool_calls") or ()
         }
         talk = conversation_of(without_user_side(map(message_of, raw), user_calls))
         # Retail tasks are those of tau-bench v1 under the same numbers; airline tasks were renumbered.

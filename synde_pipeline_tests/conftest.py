@@ -1,0 +1,28 @@
+"""Settings of every test: offline, a deterministic hypothesis profile, the fast embedder, no home but its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from synde_pipeline.storage import Warehouse
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("SYNDE_EMBEDDER", "hashing")
+settings.register_profile(
+    "ci", derandomize=True, max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of this test's own: no test can touch the checkout's data."""
+    monkeypatch.setenv("SYNDE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def warehouse(home: Path) -> Warehouse:
+    return Warehouse(home / "warehouse")
