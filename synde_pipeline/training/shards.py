@@ -102,7 +102,7 @@ def _sequences(
 
 
 def token_weights(window: Window, turns: list[ExampleTurn]) -> tuple[list[float], list[bool]]:
-    """Weights and unlikelihood flags of a window's tokens: reasoning and action of imitated steps, action of avoided."""
+    """Weights and unlikelihood flags of tokens: reasoning and action of imitated steps, action of avoided ones."""
     weights = [0.0] * len(window.ids)
     avoid = [False] * len(window.ids)
     by_index = {turn.index: turn for turn in turns}

@@ -34,9 +34,15 @@ class Draft:
 class Importer(Protocol):
     """Reads one native format. Rows that `parse` refuses (KeyError, TypeError, ValueError) go to quarantine."""
 
-    name: str
-    dropped: tuple[str, ...]
-    """Native fields that go no further, ground truth first."""
+    @property
+    def name(self) -> str:
+        """What `--format` calls it."""
+        ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Native fields that go no further, ground truth first."""
+        ...
 
     def detects(self, document: Any) -> bool:
         """Say by its content, never by its name, whether a parsed JSON document is in this format."""
