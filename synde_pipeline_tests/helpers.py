@@ -85,13 +85,11 @@ def synde_json(*words: str, home: Path, **env: str) -> dict:
 
 # Any text that UTF-8 can hold: lone surrogates cannot be stored anywhere, and have a test of their own.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-times = st.datetimes(datetime(2024, 1, 1), datetime(2025, 12, 31), timezones=st.just(UTC))
+times = st.integers(1_704_067_200, 1_767_139_200).map(lambda second: datetime.fromtimestamp(second, UTC))
 
 
 @st.composite
-def trajectories(
-    draw, days=st.just(DAY), uids=None, outcomes=("success", "failure", "partial", "unknown")
-) -> Trajectory:
+def trajectories(draw, days=None, uids=None, outcomes=("success", "failure", "partial", "unknown")) -> Trajectory:
     """Any valid trajectory."""
     n = draw(st.integers(0, 4))
     steps = tuple(
@@ -113,7 +111,7 @@ def trajectories(
         draw(uids or st.integers(0, 10**6).map(lambda k: f"test:{k}")),
         task=f"t{draw(st.integers(0, 8))}",
         outcome=outcome,
-        day=draw(days),
+        day=draw(days) if days else DAY,
         steps=steps,
         ended_at=draw(st.none() | times),
         reward=draw(st.none() | st.floats(0, 1)),
