@@ -58,9 +58,10 @@ class PretrainConfig(Config):
     epochs: int = Field(default=12, ge=1)
     max_steps: int = Field(default=560, ge=1)
     """Optimiser steps at most: bounds the CPU time whatever the amount of logs."""
-    batch_windows: int = 1
-    """One window a step: on `gate` tasks steps counted more than tokens (DECISIONS.md)."""
-    learning_rate: float = 3e-3
+    matrix_rate: float = 0.02
+    """Muon's learning rate on the matrices."""
+    learning_rate: float = 6e-3
+    """AdamW's on embeddings and norms."""
     seed: int = 0
 
 

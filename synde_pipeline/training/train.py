@@ -9,7 +9,6 @@ from tqdm import tqdm
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.training.lora import attach
 from synde_pipeline.training.losses import weighted_loss
-from synde_pipeline.training.pretrain import padded
 from synde_pipeline.training.shards import ShardRow
 
 MICRO_BATCH = 4
@@ -71,6 +70,20 @@ def _step(peft_model: Any, rows: Sequence[ShardRow], pad_id: int) -> float:
         (loss / total_weight).backward()
         total += loss.item()
     return total / total_weight
+
+
+def padded(sequences: Sequence[Sequence[int]], pad_id: int) -> Any:
+    """Token ids padded on the right, shape (batch, tokens), int64.
+
+    No attention mask goes with them: a causal model's earlier tokens never see the padding behind them, and without a
+    mask the attention kernels skip the upper triangle.
+    """
+    import torch
+
+    ids = torch.full((len(sequences), max(map(len, sequences))), pad_id)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+    return ids
 
 
 def flags(rows: Sequence[ShardRow], width: int) -> tuple[Any, Any]:

