@@ -1,11 +1,13 @@
 """What starts by itself: the daily chain, and the training of frozen cycles."""
 
 from datetime import timedelta
+from itertools import takewhile
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from synde_pipeline.defs.evaluation import eval_reports
+from synde_pipeline.defs.instance import fail_dead_runs
 from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.memory import curated_memory, memory_deltas
 from synde_pipeline.defs.models import adapters, merged_models
@@ -29,6 +31,7 @@ _RUNNING = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+_ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 
 daily_job = dg.define_asset_job(
     "daily_chain",
@@ -62,8 +65,10 @@ def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.Sensor
     """Starts the oldest due cycle, one at a time.
 
     Level-triggered and read-only: it looks at frozen manifests and finished reports, so a lost tick, a doubled tick
-    or a preview changes nothing. The run key carries the attempt, because Dagster never reuses the key of a failed run.
+    or a preview changes nothing. The run key counts the cycle's ended runs, because Dagster never reuses a key.
+    Runs of dead processes are failed on sight: they would hold the pool's only slot for ever.
     """
+    fail_dead_runs(context.instance)
     due = due_cycles(synde.warehouse)
     if not due:
         return dg.SkipReason("no frozen cycle waits for training")
@@ -71,11 +76,11 @@ def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.Sensor
     if busy := next((run for run in running if CYCLE_TAG in run.tags), None):
         return dg.SkipReason(f"cycle {busy.tags[CYCLE_TAG]} is running")
     key = due[0].key
-    ended = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-    attempt = len(context.instance.get_runs(RunsFilter(tags={CYCLE_TAG: key}, statuses=ended)))
-    if attempt >= MAX_ATTEMPTS:
-        return dg.SkipReason(f"cycle {key} ended without success {attempt} times; mend the cause and run it by hand")
-    request = dg.RunRequest(run_key=f"{key}/{attempt}", partition_key=key, tags={CYCLE_TAG: key})
+    ended = context.instance.get_runs(RunsFilter(tags={CYCLE_TAG: key}, statuses=_ENDED))  # newest first
+    in_vain = sum(1 for _ in takewhile(lambda run: run.status != DagsterRunStatus.SUCCESS, ended))
+    if in_vain >= MAX_ATTEMPTS:
+        return dg.SkipReason(f"cycle {key} ended without success {in_vain} times; mend the cause and run it by hand")
+    request = dg.RunRequest(run_key=f"{key}/{len(ended)}", partition_key=key, tags={CYCLE_TAG: key})
     return dg.SensorResult(
         run_requests=[request], dynamic_partitions_requests=[training_cycles.build_add_request([key])]
     )

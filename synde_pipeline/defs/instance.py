@@ -11,6 +11,7 @@ from synde_pipeline.settings import Settings
 from synde_pipeline.storage import write_atomically
 
 PID_TAG, HOST_TAG = "synde/pid", "synde/host"
+_UNDER_WAY = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
 
 _YAML = """\
 # Written by SynDE; the checkout's dagster.yaml with this folder's paths.
@@ -54,13 +55,22 @@ def own_tags() -> dict[str, str]:
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> int:
     """Fail runs of this host's dead processes, which no monitor would notice; returns how many."""
+    mine = {HOST_TAG: socket.gethostname()}
     dead = 0
-    alive = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
-    for run in instance.get_runs(RunsFilter(tags={HOST_TAG: socket.gethostname()}, statuses=alive)):
-        if not _is_alive(int(run.tags[PID_TAG])):
-            instance.report_run_failed(run, "its process is gone")
+    for run in instance.get_runs(RunsFilter(tags=mine, statuses=_UNDER_WAY)):
+        if _is_alive(int(run.tags[PID_TAG])) or _inherits_its_tags(instance, run):
+            continue
+        now = instance.get_run_by_id(run.run_id)  # it may have ended well since: read after its process was seen dead
+        if now is not None and now.status in _UNDER_WAY:
+            instance.report_run_failed(now, "its process is gone")
             dead += 1
     return dead
+
+
+def _inherits_its_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a re-executed run still carries its parent's process, because its own has not said its name yet."""
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return parent is not None and parent.tags.get(PID_TAG) == run.tags[PID_TAG]
 
 
 def _is_alive(pid: int) -> bool:

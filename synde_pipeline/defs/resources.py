@@ -4,12 +4,18 @@ from datetime import date
 
 import dagster as dg
 
+from synde_pipeline.defs.instance import own_tags
 from synde_pipeline.settings import Settings, load
 from synde_pipeline.storage import Warehouse
 
 
 class Synde(dg.ConfigurableResource):
     """Where a run reads and writes, and all knobs."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Write into a run which process executes it: if that process is killed, nothing else notices."""
+        if context.run is not None and context.instance is not None:
+            context.instance.add_run_tags(context.run.run_id, own_tags())
 
     @property
     def settings(self) -> Settings:

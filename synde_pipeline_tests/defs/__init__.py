@@ -1,0 +1,1 @@
+"""Tests of what Dagster loads: graph, automation, daemon and UI."""
