@@ -36,7 +36,10 @@ def _as_utc(value: Any) -> Any:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(f"time {value} has no UTC equivalent") from error
     return value
 
 
@@ -88,7 +91,7 @@ class Trajectory(Record):
     """Name of the importer that read the log."""
     model: str = ""
     """Model that acted, as logged; empty when the log does not say."""
-    trial: int = Field(default=0, ge=0)
+    trial: int = Field(default=0, ge=0, lt=2**31)
     day: date
     """UTC start date, or the date given by the import rule for logs without times."""
     started_at: UtcTime | None = None

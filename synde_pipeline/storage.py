@@ -152,9 +152,12 @@ class Warehouse:
         finally:
             shutil.rmtree(stage, ignore_errors=True)
         write_atomically(parent / "current.json", header.model_dump_json(indent=1))
-        for old in parent.iterdir():
-            if old.is_dir() and old != final and "=" not in old.name:
-                shutil.rmtree(old, ignore_errors=True)
+        # Renamed before it is removed: a kill inside rmtree must not leave half a folder under a content's name.
+        discarded = Path(tempfile.mkdtemp(dir=parent, prefix=".tmp-"))
+        for old in list(parent.iterdir()):
+            if old.is_dir() and old not in (final, discarded) and "=" not in old.name:
+                old.rename(discarded / old.name)
+        shutil.rmtree(discarded, ignore_errors=True)
         return header
 
     def folder(self, artefact: str, key: str) -> Path:

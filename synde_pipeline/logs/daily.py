@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from datetime import date
 
-from synde_pipeline.logs.landing import DayLogs, landing_hash, quarantine_table, read_day
+from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.logs.landing import DayLogs, landing_hash, make_private, quarantine_table, read_day
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, rows_hash
@@ -22,6 +23,8 @@ def publish_raw_logs(warehouse: Warehouse, day: date) -> tuple[Header, DayLogs]:
         "labelled": sum(item.outcome != "unknown" for item in found.kept),
     }
     bad = quarantine_table("landing", found.quarantined)
+    make_private(warehouse.root / LANDING)
+    make_private(warehouse.root / QUARANTINE)
     bad_rows = [{**row, "raw": row["raw"].hex()} for row in bad.to_pylist()]
     for artefact, table, rows in (
         (QUARANTINE, bad, bad_rows),

@@ -1,12 +1,12 @@
 """Landing: one private folder a day of JSON lines, and the pure function that turns a day into raw logs.
 
-A landing file is named by the hash of what it was made from, so importing a file again changes nothing. Beside each
-lies an index (`.ids`) of hashed uids: the same `trace_uid` on a later day is recognised without reading old logs.
+A landing file is named by the hashes of the native file and of its rows, so importing a file again changes nothing.
+Beside each lies an index (`.ids`) of hashed uids: the same `trace_uid` on a later day is recognised without reading
+old logs.
 """
 
 import hashlib
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import ValidationError
 
+from synde_pipeline.errors import InputError
 from synde_pipeline.logs.parquet import QUARANTINE
 from synde_pipeline.logs.reading import BadRow, FileImport, bad_row, file_hash
 from synde_pipeline.logs.redact import redact_trajectory
@@ -45,37 +46,42 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
     for day, trajectories in by_day.items():
-        known = _index(warehouse, day, skip=name)
-        new = sum(known.get(_uid(item.trace_uid)) != item.content_hash[:16] for item in trajectories)
-        path = warehouse.path(ARTEFACT, str(day)) / f"{name}.jsonl"
-        if path.exists():
-            new = 0
-        else:
-            _private(warehouse, path.parent)
-            # The rule may have filed this very file under other days before: the name carries day-independent content.
-            write_atomically(path.with_suffix(".ids"), _index_text(trajectories))
-            write_atomically(path, "".join(item.model_dump_json() + "\n" for item in trajectories))
-        filed.n_new += new
-        filed.n_duplicates += len(trajectories) - new
+        n_new = _file_day(warehouse, day, name, trajectories)
+        filed.n_new += n_new
+        filed.n_duplicates += len(trajectories) - n_new
         filed.days.add(day)
-    if filed.bad:
-        _quarantine(warehouse, found.path.name, name, filed.bad)
+    _quarantine(warehouse, found.path.name, name, filed.bad)
     return filed
 
 
-def _private(warehouse: Warehouse, folder: Path) -> None:
+def _file_day(warehouse: Warehouse, day: date, name: str, trajectories: list[Trajectory]) -> int:
+    """Write one landing file unless it is there; returns how many of its trajectories the day did not hold yet."""
+    data = "".join(item.model_dump_json() + "\n" for item in trajectories).encode("utf-8")
+    # Another day rule may have filed other rows of this very native file here: the rows are part of the name.
+    path = warehouse.path(ARTEFACT, str(day)) / f"{name}-{_digest(data)}.jsonl"
+    if path.exists():
+        return 0
+    known = _index(warehouse, day)
+    new = {(_uid(item.trace_uid), item.content_hash[:16]) for item in trajectories}
+    make_private(warehouse.root / ARTEFACT)
+    write_atomically(path, data)
+    _write_index(path, data, trajectories)
+    return sum(value not in known.get(uid, ()) for uid, value in new)
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can enter: it may hold secrets (law 9)."""
     folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(warehouse.root / ARTEFACT, 0o700)  # noqa: PTH101 - landing may hold secrets (law 9)
+    folder.chmod(0o700)
 
 
 def _quarantine(warehouse: Warehouse, file: str, name: str, bad: list[BadRow]) -> None:
-    folder = warehouse.root / ARTEFACT / "quarantine"
-    _private(warehouse, folder)
-    rows = quarantine_table(file, bad)
-    header = Header(
-        artefact=f"{ARTEFACT}/quarantine", key=f"file-{name}", content_hash=name, counts={"quarantined": len(bad)}
-    )
-    warehouse.publish_table(header, rows)
+    artefact, key = f"{ARTEFACT}/quarantine", f"file-{name}"
+    if not bad and warehouse.header(artefact, key) is None:
+        return
+    make_private(warehouse.root / ARTEFACT)
+    header = Header(artefact=artefact, key=key, content_hash=name, counts={"quarantined": len(bad)})
+    warehouse.publish_table(header, quarantine_table(file, bad))
 
 
 def quarantine_table(file: str, bad: Iterable[BadRow]) -> pa.Table:
@@ -85,27 +91,35 @@ def quarantine_table(file: str, bad: Iterable[BadRow]) -> pa.Table:
 
 
 def _uid(trace_uid: str) -> str:
-    return hashlib.sha256(trace_uid.encode("utf-8")).hexdigest()[:16]
+    return _digest(trace_uid.encode("utf-8"))
 
 
-def _index_text(trajectories: Iterable[Trajectory]) -> str:
-    return "".join(f"{_uid(item.trace_uid)} {item.content_hash[:16]}\n" for item in trajectories)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def landing_days(warehouse: Warehouse) -> list[date]:
-    """Days with landing files, sorted."""
-    folders = (warehouse.root / ARTEFACT).glob("day=*")
-    return sorted(date.fromisoformat(folder.name[4:]) for folder in folders if any(folder.glob("*.jsonl")))
+    """Days with landing files, sorted.
+
+    Raises:
+        InputError: a folder that somebody else made is named by no day.
+    """
+    folders = [folder for folder in (warehouse.root / ARTEFACT).glob("day=*") if any(folder.glob("*.jsonl"))]
+    try:
+        return sorted(date.fromisoformat(folder.name[4:]) for folder in folders)
+    except ValueError as error:
+        raise InputError(
+            f"a folder in {warehouse.root / ARTEFACT} is named by no day ({error})",
+            expected="day=YYYY-MM-DD",
+            remedy="rename it",
+        ) from error
 
 
 def landing_hash(warehouse: Warehouse, day: date) -> str:
-    """Fingerprint of what raw logs of a day are made from: the day's files, and the uids of earlier days among them.
-
-    A hash of names and sizes is enough to notice a change: our own files are named by content, others grow.
-    """
-    files = [(path.name, path.stat().st_size) for path in _files(warehouse, day)]
+    """Fingerprint of what raw logs of a day are made from: the day's files, and the uids of earlier days among them."""
+    files = [(path.name, _file_index(path, day)[0]) for path in _files(warehouse, day)]
     mine = _index(warehouse, day)
-    earlier = {uid: value for uid, value in earlier_uids(warehouse, day).items() if uid in mine}
+    earlier = {uid: sorted(values) for uid, values in earlier_uids(warehouse, day).items() if uid in mine}
     return content_hash({"files": files, "earlier": earlier})
 
 
@@ -113,29 +127,54 @@ def _files(warehouse: Warehouse, day: date) -> list[Path]:
     return sorted(warehouse.path(ARTEFACT, str(day)).glob("*.jsonl"))
 
 
-def _index(warehouse: Warehouse, day: date, skip: str = "") -> dict[str, str]:
-    """Hashed uid -> short content hash of a day; files dropped in by others get their index here."""
-    index: dict[str, str] = {}
+Uids = dict[str, set[str]]
+"""Hashed uid -> short hashes of the contents that it was landed with."""
+
+
+def _index(warehouse: Warehouse, day: date) -> Uids:
+    index: Uids = {}
     for path in _files(warehouse, day):
-        if path.stem == skip:
-            continue
-        ids = path.with_suffix(".ids")
-        if ids.exists() and ids.stat().st_mtime_ns >= path.stat().st_mtime_ns - 10**9:
-            lines = ids.read_text("utf-8").splitlines()
-            index |= dict(line.split(" ") for line in lines)
-        else:
-            good = [item for item in map(_parse, path.read_bytes().splitlines()) if isinstance(item, Trajectory)]
-            write_atomically(ids, _index_text(good))
-            index |= {_uid(item.trace_uid): item.content_hash[:16] for item in good}
+        for uid, values in _file_index(path, day)[1].items():
+            index.setdefault(uid, set()).update(values)
     return index
 
 
-def earlier_uids(warehouse: Warehouse, day: date) -> dict[str, str]:
-    """Hashed uids of all days before `day`, with the content hash of their first day."""
-    earlier: dict[str, str] = {}
+def _file_index(path: Path, day: date) -> tuple[str, Uids]:
+    """Digest and uids of one landing file; files dropped in or appended to by others are indexed here."""
+    ids = path.with_suffix(".ids")
+    if ids.exists() and ids.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        head, *rows = ids.read_text("utf-8").splitlines()
+        size, digest = head.split(" ")
+        # The size too: a writer may append between our reading of the file and our writing of its index.
+        if int(size) == path.stat().st_size:
+            return digest, _grouped(row.split(" ") for row in rows)
+    data = path.read_bytes()
+    parsed = [_parse(line) for line in data.split(b"\n")[:-1] if line.strip()]
+    good = [item for item in parsed if isinstance(item, Trajectory) and item.day == day]
+    return _digest(data), _grouped(_write_index(path, data, good))
+
+
+def _write_index(path: Path, data: bytes, trajectories: Iterable[Trajectory]) -> list[list[str]]:
+    rows = [[_uid(item.trace_uid), item.content_hash[:16]] for item in trajectories]
+    lines = [f"{len(data)} {_digest(data)}", *(" ".join(row) for row in rows)]
+    write_atomically(path.with_suffix(".ids"), "\n".join(lines) + "\n")
+    return rows
+
+
+def _grouped(rows: Iterable[list[str]]) -> Uids:
+    index: Uids = {}
+    for uid, value in rows:
+        index.setdefault(uid, set()).add(value)
+    return index
+
+
+def earlier_uids(warehouse: Warehouse, day: date) -> Uids:
+    """Uids of all days before `day`, with every content they were landed with."""
+    earlier: Uids = {}
     for before in landing_days(warehouse):
         if before < day:
-            earlier = _index(warehouse, before) | earlier
+            for uid, values in _index(warehouse, before).items():
+                earlier.setdefault(uid, set()).update(values)
     return earlier
 
 
@@ -170,17 +209,17 @@ def read_day(warehouse: Warehouse, day: date) -> DayLogs:
     return validate_day([path.read_bytes() for path in _files(warehouse, day)], day, earlier_uids(warehouse, day))
 
 
-def validate_day(files: Iterable[bytes], day: date, earlier: dict[str, str]) -> DayLogs:
+def validate_day(files: Iterable[bytes], day: date, earlier: Mapping[str, set[str]]) -> DayLogs:
     """Landing lines -> the day's raw logs: validated, deduplicated, redacted, in an order that files do not set.
 
     Of one `trace_uid` with differing contents the latest end wins, then the larger hash; a uid that an earlier day
     holds stays there.
     """
     result = DayLogs()
-    best: dict[str, Trajectory] = {}
+    contents: dict[str, dict[str, Trajectory]] = {}  # uid -> content hash -> trajectory
     for data in files:
-        lines = data.split(b"\n")
-        if lines.pop().strip():  # a growing file: its last line has no end yet
+        *lines, tail = data.split(b"\n")
+        if tail.strip():  # a growing file: its last line has no end yet
             result.n_in += 1
             result.n_pending += 1
         for number, line in enumerate(lines):
@@ -193,14 +232,29 @@ def validate_day(files: Iterable[bytes], day: date, earlier: dict[str, str]) -> 
             elif parsed.day != day:
                 reason = f"row says day {parsed.day}, but lies in the landing folder of {day}"
                 result.quarantined.append(BadRow(number, reason, line))
+            elif _is_known(parsed, contents, earlier):
+                result.n_duplicates += 1
             else:
-                _admit(result, best, parsed, earlier)
-    for trajectory in sorted(best.values(), key=lambda item: item.trace_uid):
-        clean, n = redact_trajectory(trajectory)
-        result.kept.append(clean)
-        result.n_redacted += n
-    result.superseded = [redact_trajectory(item)[0] for item in sorted(result.superseded, key=lambda i: i.content_hash)]
+                contents.setdefault(parsed.trace_uid, {})[parsed.content_hash] = parsed
+    result.quarantined.sort(key=lambda bad: (bad.raw, bad.row))
+    _settle(result, contents, earlier)
     return result
+
+
+def _is_known(new: Trajectory, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> bool:
+    value = new.content_hash
+    return value in contents.get(new.trace_uid, ()) or value[:16] in earlier.get(_uid(new.trace_uid), ())
+
+
+def _settle(result: DayLogs, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> None:
+    """Choose one content of each uid, none of a uid that an earlier day holds; the others are superseded."""
+    for uid, by_hash in sorted(contents.items()):
+        ordered = sorted(by_hash.values(), key=_recency)
+        if _uid(uid) not in earlier:
+            clean, n = redact_trajectory(ordered.pop())
+            result.kept.append(clean)
+            result.n_redacted += n
+        result.superseded += [redact_trajectory(item)[0] for item in ordered]
 
 
 def _parse(line: bytes, number: int = 0) -> Trajectory | BadRow:
@@ -208,21 +262,6 @@ def _parse(line: bytes, number: int = 0) -> Trajectory | BadRow:
         return Trajectory.model_validate_json(line)
     except ValidationError as error:
         return bad_row(number, line, error)
-
-
-def _admit(result: DayLogs, best: dict[str, Trajectory], new: Trajectory, earlier: dict[str, str]) -> None:
-    first = earlier.get(_uid(new.trace_uid))
-    held = best.get(new.trace_uid)
-    if first == new.content_hash[:16] or (held and held.content_hash == new.content_hash):
-        result.n_duplicates += 1
-    elif first is not None:
-        result.superseded.append(new)
-    elif held is None:
-        best[new.trace_uid] = new
-    else:
-        loser, winner = sorted((held, new), key=_recency)
-        best[new.trace_uid] = winner
-        result.superseded.append(loser)
 
 
 def _recency(trajectory: Trajectory) -> tuple[float, str]:

@@ -3,8 +3,10 @@
 Which format means what is in `importers`; where the rows are filed is in `landing`.
 """
 
+import codecs
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import date, timedelta
@@ -20,6 +22,8 @@ from synde_pipeline.records import Trajectory, canonical_json
 
 DayRule = Callable[[int, int], date]
 """(row number, rows in the file) -> day, for rows whose log carries no time."""
+
+_BETWEEN_ROWS = re.compile(r"[ \t\r\n,]*")
 
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
@@ -85,8 +89,9 @@ def read_file(path: Path, *, forced: str | None = None, rule: DayRule | None = N
         result.skipped = "empty file"
         return result
     try:
-        document, tail = parse_json(data.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        # A cut inside a character must not cost the whole rows before it; rows that hold such bytes are refused later.
+        document, tail = parse_json(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, or a number of thousands of digits
         if path.suffix in (".json", ".jsonl") or forced:
             result.bad.append(BadRow(0, f"not JSON: {error}", data))
         else:
@@ -114,26 +119,26 @@ def parse_json(text: str) -> tuple[Any, bytes | None]:
         The document, and the raw bytes from the break on (None when the document is whole).
 
     Raises:
-        json.JSONDecodeError: nothing could be salvaged.
+        ValueError, RecursionError: nothing could be salvaged.
     """
     try:
         return json.loads(text), None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         if not text.lstrip().startswith("["):
             raise
         rows, at = _salvage(text, text.index("[") + 1)
         if not rows:
             raise
-        return rows, text[at:].encode("utf-8")
+        return rows, text[at:].encode("utf-8", "surrogateescape")
 
 
 def _salvage(text: str, at: int) -> tuple[list[Any], int]:
     decoder, rows = json.JSONDecoder(), []
     while True:
-        start = at + len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
+        start = _BETWEEN_ROWS.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
         try:
             row, at = decoder.raw_decode(text, start)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return rows, start
         rows.append(row)
 
@@ -143,7 +148,7 @@ def _read_rows(result: FileImport, importer: Importer, document: Any, rule: DayR
     for number, row in enumerate(importer.rows(document)):
         try:
             drafts.append((number, row, importer.parse(row, document, result.path)))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             result.bad.append(bad_row(number, row, error))
     undated = {number: k for k, number in enumerate(n for n, _, draft in drafts if draft.started_at is None)}
     result.n_undated = len(undated)

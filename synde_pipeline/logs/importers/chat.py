@@ -109,16 +109,21 @@ def conversation_of(messages: Iterable[Message]) -> Conversation:
             call_steps |= {call[0]: step.index for call, step in zip(message.calls, new, strict=False)}
             steps += new
             seen = []
-        elif message.role in ("tool", "user") and steps:
+        elif message.role in ("tool", "user") and task:
             seen.append(message.text)
-            at = call_steps.get(message.call_id, len(steps) - 1) if message.role == "tool" else len(steps) - 1
-            ok = None if message.is_error is None else not message.is_error
-            before = steps[at].result
-            result = f"{before}\n{message.text}" if before else message.text
-            steps[at] = steps[at].model_copy(update={"result": result, "success": ok})
+            if steps:
+                at = call_steps.get(message.call_id, len(steps) - 1) if message.role == "tool" else len(steps) - 1
+                steps[at] = _answered(steps[at], message)
     if not task:
         raise ValueError("no user turn: the agent was never given a task")
     return Conversation(system, task, tuple(steps))
+
+
+def _answered(step: Step, message: Message) -> Step:
+    """The step with one more thing that came back; only a tool's answer says whether the action worked."""
+    result = f"{step.result}\n{message.text}" if step.result else message.text
+    ok = step.success if message.is_error is None else not message.is_error
+    return step.model_copy(update={"result": result, "success": ok})
 
 
 def _steps_of(message: Message, first: int, state: str) -> list[Step]:

@@ -24,8 +24,8 @@ class TauBench:
     dropped = ("info", "records")
 
     def detects(self, document: Any) -> bool:
-        """A list whose first object has `task_id`, `reward` and `traj`."""
-        return isinstance(document, list) and any(isinstance(row, dict) and row.keys() >= _KEYS for row in document[:5])
+        """A list with an object that has `task_id`, `reward` and `traj`."""
+        return isinstance(document, list) and any(isinstance(row, dict) and row.keys() >= _KEYS for row in document)
 
     def rows(self, document: Any) -> Iterator[Any]:
         """Yield the trials in file order."""

@@ -1,0 +1,1 @@
+"""Tests of reading, redacting and filing native logs."""

@@ -1,0 +1,81 @@
+"""Lineage is checked on reading (law 6): an artefact of other inputs is refused with found, expected and remedy."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synde_pipeline.errors import LineageError, SyndeError
+from synde_pipeline.lineage import check_inputs, fresh_header
+from synde_pipeline.storage import Header
+
+NAMES = st.sampled_from(["raw_logs", "memory", "base"])
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+def header(inputs: dict[str, str]) -> Header:
+    return Header(artefact="reflections", key="2025-01-03", content_hash="made", inputs=inputs)
+
+
+def publish(warehouse, artefact: str, content_hash: str, inputs: dict[str, str] | None = None) -> None:
+    made = Header(artefact=artefact, key="2025-01-03", content_hash=content_hash, inputs=inputs or {})
+    warehouse.publish_table(made, pa.table({"a": [1]}))
+
+
+@given(st.dictionaries(NAMES, hashes), st.dictionaries(NAMES, hashes))
+def test_an_artefact_is_refused_exactly_when_an_expected_input_differs(recorded, expected):
+    if all(recorded.get(name) == value for name, value in expected.items()):
+        check_inputs(header(recorded), expected)
+    else:
+        with pytest.raises(LineageError):
+            check_inputs(header(recorded), expected)
+
+
+def test_inputs_that_nobody_asks_about_do_not_matter():
+    check_inputs(header({"raw_logs": "a", "old": "b"}), {"raw_logs": "a"})
+
+
+def test_the_refusal_says_found_expected_and_remedy():
+    with pytest.raises(LineageError) as caught:
+        check_inputs(header({"raw_logs": "a" * 64}), {"raw_logs": "b" * 64})
+    error = caught.value
+    assert error.found == "reflections[2025-01-03] was made from raw_logs aaaaaaaaaaaa"
+    assert error.expected == "raw_logs bbbbbbbbbbbb, which is in the warehouse now"
+    assert error.remedy == "materialise reflections for 2025-01-03 again"
+    assert str(error) == f"{error.found}; expected {error.expected}; {error.remedy}"
+
+
+def test_an_input_that_was_never_recorded_is_called_nothing():
+    with pytest.raises(LineageError, match="made from raw_logs nothing"):
+        check_inputs(header({}), {"raw_logs": "b"})
+
+
+def test_a_fresh_artefact_gives_its_header(warehouse):
+    publish(warehouse, "raw_logs", "one")
+    publish(warehouse, "reflections", "made", {"raw_logs": "one"})
+    found = fresh_header(warehouse, "reflections", "2025-01-03", {"raw_logs": "2025-01-03"})
+    assert found.content_hash == "made"
+
+
+def test_an_artefact_is_stale_once_its_input_was_published_anew(warehouse):
+    publish(warehouse, "raw_logs", "one")
+    publish(warehouse, "reflections", "made", {"raw_logs": "one"})
+    publish(warehouse, "raw_logs", "two")
+    with pytest.raises(LineageError, match="made from raw_logs one; expected raw_logs two"):
+        fresh_header(warehouse, "reflections", "2025-01-03", {"raw_logs": "2025-01-03"})
+
+
+def test_an_artefact_whose_input_is_gone_is_refused(warehouse):
+    publish(warehouse, "reflections", "made", {"raw_logs": "one"})
+    with pytest.raises(LineageError, match="expected raw_logs nothing"):
+        fresh_header(warehouse, "reflections", "2025-01-03", {"raw_logs": "2025-01-03"})
+
+
+def test_a_missing_artefact_says_what_to_materialise(warehouse):
+    with pytest.raises(LineageError, match=r"reflections\[2025-01-03\] is missing; materialise reflections"):
+        fresh_header(warehouse, "reflections", "2025-01-03", {})
+
+
+def test_a_lineage_error_is_one_of_ours_and_no_usage_error():
+    assert issubclass(LineageError, SyndeError)
+    assert not issubclass(LineageError, ValueError)
