@@ -209,7 +209,8 @@ def query_sql(
 
     frame = sql(load(), query)
     if as_json:
-        _print_json({"rows": json.loads(frame.to_json(orient="records", date_format="iso", default_handler=str) or "[]")})
+        text = frame.to_json(orient="records", date_format="iso", default_handler=str)
+        _print_json({"rows": json.loads(text or "[]")})
     else:
         print(frame.to_string(index=False))
 

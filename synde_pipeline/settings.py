@@ -152,6 +152,7 @@ ENVIRONMENT = {
     "SYNDE_WINDOW": ("prompt", "window"),
     "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),
     "SYNDE_PRETRAIN_STEPS": ("pretrain", "max_steps"),
+    "SYNDE_TRAINING_EPOCHS": ("training", "epochs"),
 }
 
 
@@ -175,7 +176,7 @@ def load() -> Settings:
         raise InputError(
             f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
         )
-    values["training"] = PRESETS[preset]
+    values["training"] = {**PRESETS[preset].model_dump(), **values.get("training", {})}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

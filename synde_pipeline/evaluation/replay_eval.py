@@ -76,38 +76,41 @@ class Replayer:
                 output = self._model(input_ids=ids, use_cache=True)
                 log_p = output.logits[0].float().log_softmax(-1)  # (tokens, vocabulary)
             seconds = time.perf_counter() - started
-            top1 = [
-                self._is_top1(log_p, output.past_key_values, span, steps[span.index].tool) for span in window.targets
-            ]
+            cache = output.past_key_values
+            top1 = [self._is_top1(ids, log_p, cache, span, steps[span.index].tool) for span in window.targets]
             total = _add(total, _window_sums(item.task_id, window, log_p, top1, seconds))
         return total
 
-    def _is_top1(self, log_p: Any, cache: Any, span: StepSpan, tool: str) -> bool:
-        """Whether the logged tool's name is strictly likelier than every other; an unseen name never is."""
+    def _is_top1(self, ids: Any, log_p: Any, cache: Any, span: StepSpan, tool: str) -> bool:
+        """Whether no other name is likelier than the logged tool's; an unseen name never ranks first.
+
+        The logged name's score is in the window already. A name is never likelier than its first token, so only names
+        whose first token alone beats that score need a forward pass.
+        """
         if tool not in self._candidates:
             return False
-        names = list(self._candidates)
-        scores = self._name_scores(log_p[span.tool[0] - 1], cache, span.tool[0])
-        best = max(range(len(names)), key=lambda k: scores[k])
-        return names[best] == tool
+        start, end = span.tool
+        logged = float(log_p[start - 1 : end - 1].gather(-1, ids[0, start:end, None]).sum())
+        first = log_p[start - 1]
+        rivals = [row for name, row in self._candidates.items() if name != tool and float(first[row[0]]) > logged]
+        return not rivals or max(self._name_scores(rivals, first, cache, start)) <= logged
 
-    def _name_scores(self, first_log_p: Any, cache: Any, n_prefix: int) -> list[float]:
-        """Log probability of every candidate name after a prefix whose keys and values are cached."""
+    def _name_scores(self, names: list[list[int]], first_log_p: Any, cache: Any, n_prefix: int) -> list[float]:
+        """Log probability of names, given as tokens, after a prefix whose keys and values are cached."""
         import torch
 
-        candidates = list(self._candidates.values())
-        width = max(map(len, candidates))
-        ids = torch.zeros((len(candidates), width), dtype=torch.long)
-        mask = torch.zeros((len(candidates), width))
-        for row, tokens in enumerate(candidates):
+        width = max(map(len, names))
+        ids = torch.zeros((len(names), width), dtype=torch.long)
+        mask = torch.zeros((len(names), width))
+        for row, tokens in enumerate(names):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         prefix = copy.deepcopy(cache)
         prefix.crop(n_prefix - prefix.get_seq_length())  # negative: so many tokens off the end
-        prefix.batch_repeat_interleave(len(candidates))
+        prefix.batch_repeat_interleave(len(names))
         with torch.inference_mode():
             logits = self._model(input_ids=ids[:, :-1], past_key_values=prefix, use_cache=True).logits
-        later = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (candidates, width - 1)
+        later = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (names, width - 1)
         return (first_log_p[ids[:, 0]] + (later * mask[:, 1:]).sum(-1)).tolist()
 
 

@@ -150,18 +150,22 @@ def _svg(figure: Any) -> str:
 
 
 def small_svg(section: dict[str, Any]) -> str:
-    """A plot of under 1 kB for Dagster's metadata: nats per token of the four arms, with intervals."""
+    """A plot for Dagster's metadata: nats per token of the four arms, with intervals.
+
+    Under 600 bytes, because Dagster hides markdown of 1,000 characters behind a button and base64 adds a third.
+    """
     if "note" in section["arms"]["none"]:
         return ""
     found = [section["arms"][arm]["nll"] for arm in ARMS]
     low, high = min(value["low"] for value in found), max(value["high"] for value in found)
     scale = 70 / ((high - low) or 1)
-    parts = ["<svg xmlns='http://www.w3.org/2000/svg' width='240' height='96' font-size='9'>"]
+    shape = "width='340' height='96' font-size='10' fill='#777' text-anchor='middle'"
+    parts = [f"<svg xmlns='http://www.w3.org/2000/svg' {shape}>"]
     for k, (arm, value) in enumerate(zip(ARMS, found, strict=True)):
-        x = 30 + 60 * k
+        x = 42 + 85 * k
         top, middle, bottom = (round(5 + (high - value[name]) * scale) for name in ("high", "value", "low"))
         parts.append(
-            f"<g stroke='{_COLOURS[arm]}' fill='{_COLOURS[arm]}'><path d='M{x} {top}V{bottom}'/>"
-            f"<circle cx='{x}' cy='{middle}' r='3'/></g><text x='{x - 14}' y='92'>{arm}</text>"
+            f"<path stroke='{_COLOURS[arm]}' d='M{x} {top}V{bottom}m-5 {middle - bottom}h10'/>"
+            f"<text x='{x}' y='92'>{arm} {value['value']:.3f}</text>"
         )
     return "".join([*parts, "</svg>"])
