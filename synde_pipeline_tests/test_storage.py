@@ -1,6 +1,8 @@
 """The warehouse: whole versions or none, even under SIGKILL; equal content is equal bytes; errors say what to do."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -13,14 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import LineageError
-from synde_pipeline.storage import (
-    Header,
-    Warehouse,
-    files_hash,
-    read_json,
-    rows_hash,
-    write_atomically,
-)
+from synde_pipeline.storage import Header, Warehouse, files_hash, read_json, rows_hash, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,15 +27,19 @@ def table_of(version: int) -> tuple[Header, pa.Table]:
 
 
 def fill(folder: Path, version: int) -> None:
-    """Version n of a folder: thirty files, some deeper, that all say n."""
-    for k in range(30):
-        path = folder / ("deep" if k % 3 else ".") / f"{k}.txt"
+    """Version n of a folder: three files, two deeper, that all say n."""
+    for k in range(3):
+        path = folder / ("deep" if k else ".") / f"{k}.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{version}\n" * 200, "utf-8")
 
 
 def publish(warehouse: Warehouse, version: int) -> None:
     warehouse.publish_table(*table_of(version))
+    publish_folder(warehouse, version)
+
+
+def publish_folder(warehouse: Warehouse, version: int) -> None:
     warehouse.publish_folder("models", "library-0001", lambda folder: fill(folder, version), described)
 
 
@@ -62,7 +61,7 @@ def version_of_folder(warehouse: Warehouse) -> int:
     assert warehouse.header("models", "library-0001").content_hash == files_hash(folder)
     texts = [path.read_text("utf-8") for path in folder.rglob("*.txt")]
     (version,) = {int(text.split()[0]) for text in texts}
-    assert len(texts) == 30
+    assert len(texts) == 3
     return version
 
 
@@ -89,6 +88,13 @@ def test_a_kill_while_publishing_leaves_a_whole_version(tmp_path):
 @pytest.mark.slow
 def test_twenty_kills_while_publishing_leave_a_whole_version_each_time(tmp_path):
     kill_while_publishing(tmp_path, 20)
+
+
+def test_killed_at_each_of_its_file_operations_publishing_leaves_a_whole_version_and_may_be_repeated(tmp_path):
+    command = [sys.executable, "-m", "synde_pipeline_tests.test_storage", str(tmp_path), "everywhere"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
 
 
 def test_what_a_kill_left_behind_is_removed_by_the_next_publishing(tmp_path):
@@ -243,5 +249,43 @@ def publish_forever(root: Path) -> None:
         publish(warehouse, version)
 
 
+def kill_everywhere(root: Path) -> int:
+    """Kill a process that publishes two versions in turn at its 1st, 2nd, ... file operation, until it gets through.
+
+    After each kill the version must be whole, and so must each version after it is published again: half a folder
+    under the name of its content would be taken for it. Returns the number of kills.
+    """
+    warehouse = Warehouse(root)
+    publish_folder(warehouse, 0)
+    for n_kills in range(10_000):
+        child = os.fork()
+        if child == 0:
+            die_at_file_operation(n_kills)
+            publish_folder(warehouse, 1)
+            publish_folder(warehouse, 0)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            return n_kills
+        assert version_of_folder(warehouse) in (0, 1)
+        for version in (1, 0):
+            publish_folder(warehouse, version)
+            assert version_of_folder(warehouse) == version
+    raise AssertionError("the process never got through")
+
+
+def die_at_file_operation(n: int) -> None:
+    """SIGKILL this process just before its n-th file operation from now on (counted from 0)."""
+    operations = iter(range(10_000))
+
+    def hook(event: str, _: tuple) -> None:
+        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir") and next(operations) == n:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
 if __name__ == "__main__":
-    publish_forever(Path(sys.argv[1]))
+    if sys.argv[2:] == ["everywhere"]:
+        sys.stdout.write(str(kill_everywhere(Path(sys.argv[1]))))
+    else:
+        publish_forever(Path(sys.argv[1]))

@@ -36,9 +36,9 @@ def without(field):
 
 @given(st.data())
 def test_of_a_file_cut_anywhere_the_whole_rows_are_read_and_the_rest_is_kept(tmp_path, data):
-    rows = [row(task_id=k, note="naïve ☃") for k in range(3)]
+    rows = [row(task_id=k, info={}, traj=row()["traj"][:2], note="ü☃" * 100) for k in range(3)]
     whole = json.dumps(rows, ensure_ascii=False).encode("utf-8")
-    cut = data.draw(st.integers(1, len(whole) - 1))
+    cut = len(whole) - data.draw(st.integers(1, len(whole) - 1))
     found = read_file(written(tmp_path, whole[:cut]), rule=RULE)
     ends = [len(json.dumps(rows[: k + 1], ensure_ascii=False).encode("utf-8")) - 1 for k in range(3)]
     assert [item.task_id for item in found.trajectories] == [f"tau:library:{k}" for k in range(3) if ends[k] <= cut]
