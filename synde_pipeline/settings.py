@@ -85,7 +85,7 @@ class TrainingConfig(Config):
     learning_rate: float = 5e-3
     batch_size: int = Field(default=4, ge=1)
     """Windows per optimiser step."""
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=2, ge=1)
     weight_success: float = 1.0
     weight_partial: float = 1.5
     weight_failure: float = 2.0

@@ -108,10 +108,10 @@ def trajectories(draw, days=None, uids=None, outcomes=("success", "failure", "pa
     )
     outcome = draw(st.sampled_from(outcomes))
     return trajectory(
-        draw(uids or st.integers(0, 10**6).map(lambda k: f"test:{k}")),
+        draw(st.integers(0, 10**6).map(lambda k: f"test:{k}") if uids is None else uids),
         task=f"t{draw(st.integers(0, 8))}",
         outcome=outcome,
-        day=draw(days) if days else DAY,
+        day=DAY if days is None else draw(days),
         steps=steps,
         ended_at=draw(st.none() | times),
         reward=draw(st.none() | st.floats(0, 1)),

@@ -47,7 +47,7 @@ def first_days(trajectories: Sequence[Trajectory], fraction: float) -> Corpus:
     )
     if not train:
         raise BaseModelError(
-            "no trajectory of a `train` task is in the raw logs", remedy="import logs, or set SYNDE_BASE_MODEL"
+            "no trajectory of a `train` task is in the raw logs", remedy="run `synde run LOGS`, or set SYNDE_BASE_MODEL"
         )
     last = train[max(0, round(fraction * len(train)) - 1)].day
     kept = tuple(item for item in train if item.day <= last)
