@@ -46,7 +46,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
     )
 
 
-@dg.asset(deps=[training_examples, curated_memory], group_name="models", kinds={"huggingface"}, owners=OWNERS)
+@dg.asset(deps=[training_examples, curated_memory], group_name="training", kinds={"huggingface"}, owners=OWNERS)
 def base_model(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """The base that this warehouse is pinned to: `SYNDE_BASE_MODEL`, or a small one built from the first days' logs."""
     with lease(synde.warehouse.root, "training", log=context.log.info):

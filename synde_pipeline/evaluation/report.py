@@ -159,8 +159,8 @@ def small_svg(section: dict[str, Any]) -> str:
     found = [section["arms"][arm]["nll"] for arm in ARMS]
     low, high = min(value["low"] for value in found), max(value["high"] for value in found)
     scale = 70 / ((high - low) or 1)
-    shape = "width='340' height='96' font-size='10' fill='#777' text-anchor='middle'"
-    parts = [f"<svg xmlns='http://www.w3.org/2000/svg' {shape}>"]
+    text = "font-size='10' font-family='sans-serif' text-anchor='middle' fill='#777'"
+    parts = [f"<svg xmlns='http://www.w3.org/2000/svg' width='340' height='96' stroke-width='2' {text}>"]
     for k, (arm, value) in enumerate(zip(ARMS, found, strict=True)):
         x = 42 + 85 * k
         top, middle, bottom = (round(5 + (high - value[name]) * scale) for name in ("high", "value", "low"))

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from synde_pipeline.logs.daily import publish_raw_logs
-from synde_pipeline.records import Trajectory
+from synde_pipeline.records import Trajectory, split_of
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import BufferConfig, Settings
 from synde_pipeline.storage import Warehouse
@@ -19,9 +19,14 @@ def days_from(first: date, n: int) -> list[date]:
 
 
 def logs_of(days: Sequence[date], *, per_day: int, domain: str = "library") -> list[Trajectory]:
-    """`per_day` runs a day over up to 100 tasks; each sixth gives up, each fourth needs a second search."""
+    """`per_day` runs a day, each of a task of its own; each sixth gives up, each fourth needs a second search.
+
+    Tasks of the `report` split come last: a cycle of all these logs can be evaluated on later days.
+    """
+    numbers = range(per_day * len(days))
+    tasks = sorted(numbers, key=lambda k: split_of(f"test:{domain}:t{k}") == "report")
     found = []
-    for k in range(per_day * len(days)):
+    for k, task in enumerate(tasks):
         book, failed = f"book {k % 9}", k % 6 == 5
         search = ("find", {"title": book}, f"shelf {k % 7}", True)
         miss = ("find", {"name": book}, "Error: argument title is missing", False)
@@ -29,7 +34,7 @@ def logs_of(days: Sequence[date], *, per_day: int, domain: str = "library") -> l
         found.append(
             trajectory(
                 f"test:{domain}-{k}",
-                task=f"t{k % 100}",
+                task=f"t{task}",
                 domain=domain,
                 day=days[k // per_day],
                 steps=called(*([miss] if failed or k % 4 == 3 else []), *([] if failed else [search]), end),

@@ -28,6 +28,8 @@ EDGES = {
     "eval_reports": {"merged_models", "curated_memory"},
 }
 
+GROUPS = ("logs", "reflection", "memory", "training", "models", "evaluation")
+
 HEAVY = ("torch", "transformers", "peft", "lancedb")
 
 LIGHT_IMPORTS = {
@@ -71,8 +73,14 @@ def test_the_asset_graph_has_these_keys_and_edges(loaded):
 def test_every_asset_shows_its_group_its_owner_and_what_it_is(loaded):
     graph = loaded.resolve_asset_graph()
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
-    assert {node.group_name for node in nodes} == {"logs", "reflection", "memory", "training", "models", "evaluation"}
+    assert {node.group_name for node in nodes} == set(GROUPS)
     assert [node.key for node in nodes if not node.owners or not node.description or not node.kinds] == []
+
+
+def test_data_flows_through_the_groups_in_one_direction(loaded):
+    graph = loaded.resolve_asset_graph()
+    stage = {key: GROUPS.index(graph.get(key).group_name) for key in graph.get_all_asset_keys()}
+    assert [key for key in stage for parent in graph.get(key).parent_keys if stage[parent] > stage[key]] == []
 
 
 def test_every_check_says_what_it_compares(loaded):
