@@ -256,20 +256,10 @@ def main() -> None:
     """Entry point: turns our errors into one line and an exit code."""
     warnings.simplefilter("ignore")  # of the libraries; a user can do nothing about them
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (InputError, typer.BadParameter) as error:
-        _fail(str(error), 2)
+        app()
     except SyndeError as error:
-        _fail(str(error), 1)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what was published is whole, run the same command again to go on", 1)
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"synde: {message}", file=sys.stderr)
-    sys.exit(code)
+        print(f"synde: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
 
 
 if __name__ == "__main__":

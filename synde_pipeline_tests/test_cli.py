@@ -1,6 +1,8 @@
 """The command line as a user meets it: real processes, the whole pipeline on the sample logs, and every mistake."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -86,19 +88,40 @@ def test_nothing_stored_holds_what_the_agent_never_saw(done):
     assert [(name, text) for name, content in stored.items() for text in hidden if text in content] == []
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_the_same(done, tmp_path):
-    shutil.copytree(done / "warehouse" / "landing", tmp_path / "warehouse" / "landing")
+def start(home: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "SYNDE_HOME": str(home), "SYNDE_EMBEDDER": "hashing", **QUICK}
     words = [sys.executable, "-m", "synde_pipeline.cli", "run"]
-    environment = {"SYNDE_HOME": str(tmp_path), "SYNDE_EMBEDDER": "hashing", **QUICK}
-    import os
+    return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    for delay in (4.0, 6.0, 8.0):
-        process = subprocess.Popen(words, env={**os.environ, **environment}, cwd=ROOT, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
+
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param([9.0], id="once"), pytest.param([4.0 + k for k in range(20)], marks=pytest.mark.slow, id="x20")],
+)
+def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_the_same(kills, done, tmp_path):
+    shutil.copytree(done / "warehouse" / "landing", tmp_path / "warehouse" / "landing")
+    for delay in kills:
+        process = start(tmp_path)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(delay)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
     synde("run", home=tmp_path, **QUICK)
     assert artefact_hashes(tmp_path) == artefact_hashes(done)
+
+
+def test_ctrl_c_says_that_nothing_is_half_written_and_shows_no_traceback(done, tmp_path):
+    shutil.copytree(done / "warehouse" / "landing", tmp_path / "warehouse" / "landing")
+    process = start(tmp_path)
+    for line in process.stdout:  # stop it inside the cycle's run
+        if "cycle library-0001" in line:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(

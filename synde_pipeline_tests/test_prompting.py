@@ -1,4 +1,4 @@
-"""Prompts: every step a target once, whole steps dropped and counted, log text that can never become a control token."""
+"""Prompts: every step a target once, whole steps dropped and counted, log text never becomes a control token."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
 from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
@@ -127,22 +128,38 @@ def _materialize(
     instance: dg.DagsterInstance, chosen: Sequence[Any], *, tags: dict[str, str], partition_key: str | None = None
 ) -> None:
     everything = [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS]
-    result = dg.materialize(
-        everything,
-        selection=dg.AssetSelection.assets(*chosen),
-        resources={"synde": Synde()},
-        instance=instance,
-        partition_key=partition_key,
-        tags={**tags, **own_tags()},
-        raise_on_error=False,
-        # The caller prints the error itself: Dagster's console log would be a traceback.
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
-    if result.success:
-        return
+    try:
+        result = dg.materialize(
+            everything,
+            selection=dg.AssetSelection.assets(*chosen),
+            resources={"synde": Synde()},
+            instance=instance,
+            partition_key=partition_key,
+            tags={**tags, **own_tags()},
+            raise_on_error=False,
+            # The caller prints the error itself: Dagster's console log would be a traceback.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    except DagsterExecutionInterruptedError as stop:
+        raise _interrupted() from stop
+    if not result.success:
+        raise _failure(result)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
+    """The first failed step's own error, without Dagster's wrapping."""
     failure = next(event for event in result.all_events if event.is_step_failure)
     error = failure.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    message = error.message.strip() if error else "no error was recorded"
-    raise RunFailedError(f"{failure.step_key} failed: {message}", remedy=f"Dagster run {result.run_id} has the details")
+    if error is None:
+        return RunFailedError(f"{failure.step_key} failed", remedy=f"Dagster run {result.run_id} has the details")
+    if error.cls_name == DagsterExecutionInterruptedError.__name__:
+        return _interrupted()
+    return RunFailedError(
+        f"{failure.step_key} failed: {error.message.strip()}", remedy=f"Dagster run {result.run_id} has the details"
+    )
+
+
+def _interrupted() -> RunFailedError:
+    return RunFailedError("interrupted", remedy="what was published is whole: run the same command again to go on")

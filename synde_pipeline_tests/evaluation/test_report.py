@@ -19,6 +19,7 @@ def sums(n_tasks: int) -> dict:
 
 
 def report(n_tasks: int = 12, domain: str = "library") -> dict:
+    per_task = [{arm: vars(rows[k]) for arm, rows in sums(n_tasks).items()} for k in range(n_tasks)]
     return {
         "cycle": f"{domain}-0001",
         "domain": domain,
@@ -28,7 +29,7 @@ def report(n_tasks: int = 12, domain: str = "library") -> dict:
                        "days": ["2025-01-01", "2025-01-03"], "n_tasks": n_tasks, "n_trajectories": n_tasks},
         **summarise(sums(n_tasks), CONFIG),
         "all_domains": {"cycles": ["c"], **summarise(sums(n_tasks), CONFIG)},
-        "tasks": [{"task_id": f"t{k}", "arms": {arm: vars(sums(n_tasks)[arm][k]) for arm in ARMS}} for k in range(n_tasks)],
+        "tasks": [{"task_id": f"t{k}", "arms": arms} for k, arms in enumerate(per_task)],
     }  # fmt: skip
 
 
