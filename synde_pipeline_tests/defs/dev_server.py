@@ -142,6 +142,7 @@ def dev_server(home: Path, log: Path, **env: str) -> Iterator[DevServer]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
     try:
         server = DevServer(f"http://127.0.0.1:{port}", process)
@@ -149,6 +150,11 @@ def dev_server(home: Path, log: Path, **env: str) -> Iterator[DevServer]:
         yield server
     finally:
         _stop(process)
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that starts pytest in the background has its children ignore SIGINT, which Dagster stops its own with."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _answers(server: DevServer, process: subprocess.Popen[bytes], log: Path) -> bool:
@@ -160,16 +166,13 @@ def _answers(server: DevServer, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask first, then kill what is left.
-
-    SIGTERM, not Ctrl-C's SIGINT: a shell that starts pytest in the background has its children ignore SIGINT.
-    """
+    """Ctrl-C first, as a person would; then whatever is left of its session."""
     if process.poll() is None:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired:
-            print("dagster dev did not stop when asked")  # noqa: T201 - pytest shows it beside a failure
+            print("dagster dev did not stop on Ctrl-C")  # noqa: T201 - pytest shows it beside a failure
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
