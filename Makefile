@@ -31,8 +31,8 @@ run: setup  ## Import LOGS=path, learn from them, end with an eval report
 		"for example: make run LOGS=data/samples" >&2; exit 2; }
 	@$(BIN)/synde run "$(LOGS)"
 
-test: setup  ## Run the tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest
+test: setup  ## Run the tests (a few minutes on 2 cores)
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage
 	$(BIN)/python -m pytest -m 'not gpu' --cov --cov-report=term

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 from synde_pipeline.storage import Warehouse
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tiny matrices: a second thread only spins, and the workers of a parallel run have the cores already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SYNDE_EMBEDDER", "hashing")
 settings.register_profile(
     "ci", derandomize=True, max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

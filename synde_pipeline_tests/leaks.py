@@ -15,14 +15,14 @@ _BY_CHANCE = re.compile(r".{0,5}|[\d.,$-]{0,7}|[A-Z_]+")
 def leaked_texts(*folders: Path) -> set[str]:
     """Instruction sentences and expected arguments in native logs that no agent ever saw in any of them."""
     hidden: set[str] = set()
-    seen: list[str] = []
+    seen: set[str] = set()
     for path in sorted(path for folder in folders for path in folder.rglob("*.json")):
         document = json.loads(path.read_text("utf-8"))
         for secret, visible in _tau(document) if isinstance(document, list) else _tau2(document):
             hidden |= _pieces(secret)
-            seen.append(visible)
-    everything = "\n".join(seen)
-    return {text for text in hidden if text not in everything}
+            seen.add(visible)
+    everything = "\n".join(seen).encode("utf-8")
+    return {text for text in hidden if text.encode("utf-8") not in everything}
 
 
 def _tau(rows: list) -> list[tuple[Any, str]]:
@@ -60,24 +60,40 @@ def _pieces(secret: Any) -> set[str]:
     return {piece for piece in pieces if not _BY_CHANCE.fullmatch(piece)}
 
 
-def stored_texts(home: Path) -> dict[str, str]:
-    """File -> all its text: Parquet and Lance decoded, everything else as bytes read as UTF-8."""
-    stored: dict[str, str] = {}
+def stored_texts(home: Path) -> dict[bytes, str]:
+    """UTF-8 text -> a file that stores it: each string of Parquet and Lance once, everything else as it lies there."""
+    stored: dict[bytes, str] = {}
     for path in sorted(home.rglob("*")):
         if path.suffix == ".parquet":
-            stored[str(path)] = _table_text(pq.read_table(path, partitioning=None)) + str(pq.read_schema(path).metadata)
+            _collect(pq.read_table(path, partitioning=None), str(path), stored)
+            stored |= dict.fromkeys((pq.read_schema(path).metadata or {}).values(), str(path))
         elif path.is_file() and ".lance" not in str(path):
-            stored[str(path)] = path.read_bytes().decode("utf-8", "replace")
+            stored[path.read_bytes()] = str(path)
     lance = home / "warehouse" / "curated_memory" / "lance"
     if lance.is_dir():
         import lancedb
 
         database = lancedb.connect(lance)
         for name in database.list_tables().tables:
-            stored[f"{lance}/{name}"] = _table_text(database.open_table(name).to_arrow())
+            _collect(database.open_table(name).to_arrow(), f"{lance}/{name}", stored)
     return stored
 
 
-def _table_text(table: pa.Table) -> str:
+def found_leaks(hidden: set[str], stored: dict[bytes, str]) -> list[tuple[str, str]]:
+    """(hidden text, file) for every hidden text that something stored holds."""
+    everything = b"\0".join(stored)
+    leaked = [text for text in hidden if text.encode("utf-8") in everything]
+    return [(text, where) for text in leaked for content, where in stored.items() if text.encode("utf-8") in content]
+
+
+def _collect(table: pa.Table, where: str, stored: dict[bytes, str]) -> None:
     names = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
-    return _texts_of(table.select(names).to_pylist())
+    _strings_of(table.select(names).to_pylist(), where, stored)
+
+
+def _strings_of(value: Any, where: str, stored: dict[bytes, str]) -> None:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _strings_of(part, where, stored)
+    elif isinstance(value, str | bytes):
+        stored[value.encode("utf-8") if isinstance(value, str) else value] = where

@@ -15,7 +15,7 @@ import pytest
 
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import synde, synde_json
-from synde_pipeline_tests.leaks import leaked_texts, stored_texts
+from synde_pipeline_tests.leaks import found_leaks, leaked_texts, stored_texts
 from synde_pipeline_tests.models_for_tests import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ def test_nothing_stored_holds_what_the_agent_never_saw(done):
     assert len(hidden) > 50
     stored = stored_texts(done)
     assert len(stored) > 20
-    assert [(name, text) for name, content in stored.items() for text in hidden if text in content] == []
+    assert found_leaks(hidden, stored) == []
 
 
 def start(home: Path) -> subprocess.Popen[str]:
@@ -183,7 +183,7 @@ def test_a_base_model_that_does_not_exist_is_named_before_anything_starts(tmp_pa
 
 def test_a_users_own_model_goes_through_the_whole_pipeline_and_is_pinned(tmp_path):
     model = save_model(tmp_path / "model", "gpt2")
-    own = {"SYNDE_BASE_MODEL": str(model), "SYNDE_WINDOW": "256"}
+    own = {"SYNDE_BASE_MODEL": str(model), "SYNDE_WINDOW": "512", "SYNDE_TRAINING_EPOCHS": "1"}
     found = synde_json("run", str(SAMPLES), home=tmp_path, **own)
     assert found["report"]["base"]["name"] == str(model)
     assert len(found["cycles"]) == 1
