@@ -35,7 +35,7 @@ test: setup  ## Run the tests (a few minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage
-	$(BIN)/python -m pytest -m 'not gpu' --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not gpu' --cov --cov-report=term
 
 check: setup  ## Format, lint, types, import rule
 	$(BIN)/ruff format --check .
