@@ -181,8 +181,8 @@ def _print_run(summary: Any) -> None:
 def show_status(as_json: AsJson = False) -> None:
     """Say what is in the warehouse.
 
-    JSON keys: trajectories, successes, labelled, quarantined, duplicates, superseded, quarantine_folder, reflections,
-    memory_items, examples, cycles, cycles_due, adapters, models, base, champion, latest_report.
+    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, memory_items, examples, cycles,
+    cycles_due, adapters, models, base, champion, latest_report.
     """
     from synde_pipeline.evaluation.status import status
 
@@ -205,9 +205,9 @@ def query_sql(
     Tables: raw_logs, quarantine, superseded, reflections, memory_deltas, training_examples, cycles, training_shards.
     JSON: {"rows": [...]}.
     """
-    from synde_pipeline.evaluation.status import sql
+    from synde_pipeline.evaluation.query import sql
 
-    frame = sql(load(), query)
+    frame = sql(Warehouse(load().warehouse), query)
     if as_json:
         text = frame.to_json(orient="records", date_format="iso", default_handler=str)
         _print_json({"rows": json.loads(text or "[]")})

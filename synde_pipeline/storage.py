@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.records import SCHEMA_VERSION, content_hash
@@ -180,14 +180,28 @@ class Warehouse:
         """Header of a published partition, None where there is none."""
         pointer = self.path(artefact, key) / "current.json"
         if pointer.exists():
-            return Header.model_validate_json(pointer.read_bytes())
+            return _parse_header(pointer, pointer.read_bytes())
         path = self.table_path(artefact, key)
         if not path.exists():
             return None
         footer = pq.read_schema(path).metadata or {}
         if HEADER_KEY not in footer:
             raise LineageError(f"{path} was not written by SynDE", remedy="move the file out of the warehouse")
-        return Header.model_validate_json(footer[HEADER_KEY])
+        return _parse_header(path, footer[HEADER_KEY])
+
+
+def _parse_header(path: Path, text: bytes) -> Header:
+    try:
+        header = Header.model_validate_json(text)
+    except ValidationError as error:
+        raise LineageError(f"{path} has no readable header", remedy="materialise it again") from error
+    if header.schema_version > SCHEMA_VERSION:
+        raise LineageError(
+            f"{path} has schema version {header.schema_version}",
+            expected=f"{SCHEMA_VERSION} or older",
+            remedy="use the newer SynDE that wrote it",
+        )
+    return header
 
 
 def rows_hash(rows: list[dict[str, Any]], settings: Mapping[str, Any] | None = None) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.lineage import check_inputs, fresh_header
+from synde_pipeline.records import SCHEMA_VERSION
 from synde_pipeline.storage import Header
 
 NAMES = st.sampled_from(["raw_logs", "memory", "base"])
@@ -79,3 +80,10 @@ def test_a_missing_artefact_says_what_to_materialise(warehouse):
 def test_a_lineage_error_is_one_of_ours_and_no_usage_error():
     assert issubclass(LineageError, SyndeError)
     assert not issubclass(LineageError, ValueError)
+
+
+def test_an_artefact_of_a_newer_synde_is_refused(warehouse):
+    newer = Header(artefact="a", key="2025-01-01", content_hash="0" * 64, schema_version=SCHEMA_VERSION + 1)
+    warehouse.publish_table(newer, pa.table({"x": [1]}))
+    with pytest.raises(LineageError, match="newer SynDE"):
+        warehouse.read_table("a", "2025-01-01")

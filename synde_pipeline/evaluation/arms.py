@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from synde_pipeline.base_model import Base, load, load_folder
+from synde_pipeline.evaluation.query import logs_by_outcome
 from synde_pipeline.evaluation.replay_eval import Replayer, TaskSums
 from synde_pipeline.evaluation.stats import estimate, paired_difference, resamples, verdict
 from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set
@@ -61,6 +62,7 @@ def evaluate_cycle(
         "base": {"name": base.header.info["name"], "hash": base.hash},
         "model": {"hash": merged.content_hash, "adapters": merged.info["adapters"]},
         "evaluation": _about(chosen, sums, cycle, n_checked),
+        "logs": logs_by_outcome(warehouse),
         **summarise(sums, settings.evaluation),
         "all_domains": pooled(warehouse, cycle, sums, settings.evaluation),
         "tasks": [
@@ -87,7 +89,7 @@ def replay_arms(
 def _about(chosen: EvaluationSet, sums: ArmSums, cycle: Cycle, n_checked: int) -> dict[str, Any]:
     days = [item.day for item in chosen.trajectories]
     return {
-        "method": "offline replay of successful runs of `report` tasks",
+        "method": "offline replay of successful runs of report tasks",
         "is_time_split": chosen.is_time_split,
         "last_claimed_day": str(cycle.last_day),
         "days": [str(min(days)), str(max(days))] if days else [],

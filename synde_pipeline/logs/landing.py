@@ -22,6 +22,7 @@ from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.storage import Header, Warehouse, write_atomically
 
 ARTEFACT = "landing"
+IMPORT_QUARANTINE = f"{ARTEFACT}/quarantine"
 
 
 @dataclass
@@ -76,11 +77,11 @@ def make_private(folder: Path) -> None:
 
 
 def _quarantine(warehouse: Warehouse, file: str, name: str, bad: list[BadRow]) -> None:
-    artefact, key = f"{ARTEFACT}/quarantine", f"file-{name}"
-    if not bad and warehouse.header(artefact, key) is None:
+    key = f"file-{name}"
+    if not bad and warehouse.header(IMPORT_QUARANTINE, key) is None:
         return
     make_private(warehouse.root / ARTEFACT)
-    header = Header(artefact=artefact, key=key, content_hash=name, counts={"quarantined": len(bad)})
+    header = Header(artefact=IMPORT_QUARANTINE, key=key, content_hash=name, counts={"quarantined": len(bad)})
     warehouse.publish_table(header, quarantine_table(file, bad))
 
 

@@ -27,6 +27,7 @@ def report(n_tasks: int = 12, domain: str = "library") -> dict:
         "model": {"hash": "1" * 64, "adapters": [{"cycle": "c", "adapter": "a" * 64, "alpha": 1.0}]},
         "evaluation": {"method": "offline replay", "is_time_split": False, "last_claimed_day": "2025-01-03",
                        "days": ["2025-01-01", "2025-01-03"], "n_tasks": n_tasks, "n_trajectories": n_tasks},
+        "logs": [{"domain": domain, "source": "test", "outcome": "success", "n": 7}],
         **summarise(sums(n_tasks), CONFIG),
         "all_domains": {"cycles": ["c"], **summarise(sums(n_tasks), CONFIG)},
         "tasks": [{"task_id": f"t{k}", "arms": arms} for k, arms in enumerate(per_task)],
