@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from synde_pipeline.base_model import ARTEFACT, folder_hash
+from synde_pipeline.base_model import ARTEFACT, folder_hash, quiet_transformers
 from synde_pipeline.errors import BaseModelError
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import CONTROLS, PAD, PromptEncoder
@@ -58,6 +58,7 @@ def build_base(
     warehouse: Warehouse, corpus: Corpus, memory: Memory, config: PretrainConfig, prompt: PromptConfig
 ) -> Header:
     """Train tokenizer and model on the corpus and pin them as the warehouse's base."""
+    quiet_transformers()
     tokenizer = train_tokenizer(_texts(corpus), config.vocab_size)
     encoder = PromptEncoder(tokenizer, prompt)
     windows = _windows(corpus, memory, encoder)
