@@ -11,7 +11,7 @@ from typing import Any
 
 from synde_pipeline.errors import BaseModelError
 from synde_pipeline.settings import Settings
-from synde_pipeline.storage import Header, Warehouse, write_atomically
+from synde_pipeline.storage import Header, Warehouse, read_json, write_atomically
 
 ARTEFACT = "base_model"
 
@@ -72,12 +72,11 @@ def pin_given(warehouse: Warehouse, settings: Settings) -> Header | None:
     if pinned is not None and (pinned.info["name"], pinned.info["revision"]) == (name, settings.base_revision):
         return pinned
     folder = resolve(name, settings.base_revision)
-    header = Header(
-        artefact=ARTEFACT,
-        key="",
-        content_hash=folder_hash(folder),
-        info={"kind": "given", "name": name, "revision": settings.base_revision, "folder": str(folder.resolve())},
-    )
+    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    _check_window(name, config, settings.prompt.window)
+    info = {"kind": "given", "name": name, "revision": settings.base_revision, "folder": str(folder.resolve())}
+    dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
+    header = Header(artefact=ARTEFACT, key="", content_hash=folder_hash(folder), info={**info, "dtype": dtype})
     if pinned is not None and pinned.content_hash != header.content_hash:
         raise BaseModelError(
             f"base {name} is {header.content_hash[:12]}",
@@ -86,6 +85,16 @@ def pin_given(warehouse: Warehouse, settings: Settings) -> Header | None:
         )
     write_atomically(warehouse.path(ARTEFACT) / "current.json", header.model_dump_json(indent=1))
     return header
+
+
+def _check_window(name: str, config: dict[str, Any], window: int) -> None:
+    longest = config.get("max_position_embeddings") or config.get("n_positions")
+    if longest and longest < window:
+        raise BaseModelError(
+            f"base model {name} reads at most {longest} tokens",
+            expected=f"{window}",
+            remedy=f"set SYNDE_WINDOW={longest}",
+        )
 
 
 def resolve(name: str, revision: str | None) -> Path:

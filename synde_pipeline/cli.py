@@ -14,7 +14,7 @@ import typer
 from tqdm import tqdm
 
 from synde_pipeline.errors import InputError, SyndeError
-from synde_pipeline.logs.landing import file_import
+from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
     UNDATED_DAYS,
     UNDATED_END,
@@ -69,7 +69,7 @@ def import_logs(
         _print_json(result)
     else:
         _print_import(result)
-    if not result["trajectories"] and not result["duplicates"]:
+    if not result["trajectories"]:
         raise typer.Exit(1)
 
 
@@ -81,20 +81,20 @@ def _import(path: Path, log_format: str | None, rule: DayRule | None) -> dict[st
     for file in tqdm(native_files(path), desc="import", unit="file", disable=None, leave=False):
         found = read_file(file, forced=log_format, rule=rule)
         filed = file_import(warehouse, found, settings.start_day, today)
-        rows.append(_import_row(found, len(filed.bad), filed.n_new, filed.n_duplicates))
+        rows.append(_import_row(found, filed))
     names = ("trajectories", "labelled", "success", "quarantined", "duplicates", "undated")
     return {"files": rows, **{name: sum(row[name] for row in rows) for name in names}}
 
 
-def _import_row(found: FileImport, n_bad: int, n_new: int, n_duplicates: int) -> dict[str, Any]:
+def _import_row(found: FileImport, filed: Filed) -> dict[str, Any]:
     return {
         "file": str(found.path),
         "format": found.format,
-        "trajectories": n_new,
+        "trajectories": filed.n_new + filed.n_duplicates,
         "labelled": sum(item.outcome != "unknown" for item in found.trajectories),
         "success": sum(item.outcome == "success" for item in found.trajectories),
-        "quarantined": n_bad,
-        "duplicates": n_duplicates,
+        "quarantined": len(filed.bad),
+        "duplicates": filed.n_duplicates,
         "undated": found.n_undated,
         "dropped_fields": list(found.dropped),
         "skipped": found.skipped,
@@ -107,12 +107,12 @@ def _print_import(result: dict[str, Any]) -> None:
             print(f"  {row['file']}: skipped, {row['skipped']}")
         else:
             print(
-                f"  {row['file']}: {row['format'] or 'unreadable'}, {row['trajectories']} new trajectories, "
-                f"{row['duplicates']} known, {row['success']} of {row['labelled']} labelled ones succeeded, "
+                f"  {row['file']}: {row['format'] or 'unreadable'}, {row['trajectories']} trajectories, "
+                f"{row['duplicates']} of them known, {row['success']} of {row['labelled']} labelled ones succeeded, "
                 f"{row['quarantined']} quarantined"
             )
     print(
-        f"{result['trajectories']} trajectories imported, {result['duplicates']} known already, "
+        f"{result['trajectories'] - result['duplicates']} trajectories imported, {result['duplicates']} known already, "
         f"{result['quarantined']} rows quarantined"
     )
 
@@ -127,7 +127,7 @@ def run_pipeline(
     """Bring everything up to date: import, memory, training cycles, eval report.
 
     Only what changed is done again. Undated logs are spread over the 14 days ending 2025-01-14, each file evenly; use
-    `synde import --start-day --per-day` first for another rule. JSON keys: days, cycles, report, report_path, table.
+    `synde import --start-day --per-day` first for another rule. JSON keys: days, cycles, report, report_path.
     """
     if logs is not None:
         imported = _import(logs, None, spread_over())
@@ -138,7 +138,7 @@ def run_pipeline(
                     f"{imported['undated']} trajectories carry no time: spread over the {UNDATED_DAYS} days ending "
                     f"{UNDATED_END}, each file evenly"
                 )
-        if not imported["trajectories"] and not imported["duplicates"]:
+        if not imported["trajectories"]:
             raise InputError(
                 f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above"
             )
@@ -169,7 +169,7 @@ def _print_run(summary: Any) -> None:
         print("no training cycle yet: no domain has enough examples (see `synde status`, SYNDE_CYCLE_THRESHOLD)")
         return
     report = summary.report
-    split = "time-split" if report["evaluation"]["is_time_split"] else "not time-split"
+    split = "time-split" if report["all_domains"]["is_time_split"] else "not time-split"
     print(f"\noffline replay of `report` tasks, all domains ({', '.join(report['all_domains']['cycles'])}), {split}")
     print(text_table(report["all_domains"]))
     print(f"\ndomain {report['domain']} alone (cycle {report['cycle']})")
@@ -260,6 +260,9 @@ def main() -> None:
     except SyndeError as error:
         print(f"synde: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:  # a full disk, a folder that is none, no permission
+        print(f"synde: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -82,10 +82,12 @@ class PromptEncoder:
         self.config = config
         known = tokenizer.get_vocab()
         self._markers = {name: [known[name]] if name in known else self.text(f"\n{name}\n") for name in CONTROLS}
-        room = config.window
+        # A header and one whole step must fit: 3/8 + 1/6 + 1/6 + 1/6 + 1/12 of what the markers leave.
+        room = config.window - sum(map(len, self._markers.values()))
         self._max_header = min(config.max_header, room * 3 // 8)
         self._max_observation = min(config.max_observation, room // 6)
         self._max_action = min(config.max_action, room // 6)
+        self._max_tool = room // 12
 
     def text(self, text: str) -> list[int]:
         """Encode untrusted text; a literal `<|act|>` in it stays text."""
@@ -93,7 +95,7 @@ class PromptEncoder:
 
     def tool_ids(self, tool: str) -> list[int]:
         """Tokens of a tool's name and the separator after it, as they stand in every action."""
-        return [*self.text(tool), *self._markers[ARGS]]
+        return [*self._elide(tool, self._max_tool)[0], *self._markers[ARGS]]
 
     def windows(self, domain: str, task: str, memory: Sequence[MemoryItem], turns: Iterable[Turn]) -> list[Window]:
         """Cut a trajectory into windows so that every step is a target once.

@@ -159,6 +159,8 @@ class Reflection(Record):
     task_id: str
     domain: str
     outcome: Outcome
+    effective_day: date
+    """Day from which on the run's lesson is known: the later of its own day and the day it ended."""
     task: str
     """The task as the agent saw it, redacted: later trajectories are compared with it."""
     strategy: str
@@ -179,8 +181,10 @@ class Reflection(Record):
 class Delta(Record):
     """One row of the memory's ledger: a curator operation (ADD), or the evidence that the fold contrasts (EVIDENCE)."""
 
+    day: date
+    """The trajectory's day: the partition that this row belongs to."""
     effective_day: date
-    """Nothing is known before this day: the trajectory's, or its last label's if that came later."""
+    """Nothing is known before this day: when the run, or its last label, was there."""
     op: Literal["ADD", "EVIDENCE"]
     domain: str
     task_id: str

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from synde_pipeline.base_model import ARTEFACT, Base, folder_hash
 from synde_pipeline.settings import PretrainConfig
@@ -29,6 +29,11 @@ def tiny(family: str = "llama", seed: int = 0):
     if family == "neox":
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
         return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=n, **sizes)).eval()
+    if family == "gemma2":  # sliding-window layers: their cache cannot be cut back
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "sliding_window": 8}
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+        config = Gemma2Config(vocab_size=n, **sizes, **heads, attn_implementation="eager")
+        return Gemma2ForCausalLM(config).eval()
     assert family == "llama"
     return new_model(tokenizer(), SMALL.model_copy(update={"seed": seed})).eval()
 

@@ -68,6 +68,9 @@ def test_sql_reads_the_parquet_files(done):
     assert wrong.returncode == 2
     assert "raw_logs" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+    assert "query is empty" in synde("sql", "", home=done, check=False).stderr
+    outside = synde("sql", "select * from read_text('/etc/hostname')", home=done, check=False)
+    assert "Cannot access file" in outside.stderr
 
 
 def test_a_second_run_changes_nothing_and_trains_nothing(done):
@@ -153,7 +156,7 @@ def test_import_json_counts_files_and_totals(tmp_path):
     assert found["trajectories"] == 180
     assert len(list((tmp_path / "warehouse" / "landing").glob("day=*"))) == 9
     again = synde_json("import", str(SAMPLES), *rule, home=tmp_path)
-    assert (again["trajectories"], again["duplicates"]) == (0, 180)
+    assert (again["trajectories"], again["duplicates"]) == (180, 180)
 
 
 def test_a_file_of_nothing_but_bad_rows_is_quarantined_and_exits_1(tmp_path):

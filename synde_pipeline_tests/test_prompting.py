@@ -74,6 +74,19 @@ def test_truncation_keeps_task_memory_and_the_last_whole_steps_and_counts_the_re
         assert f"answer number {first_kept - 1}<" not in text
 
 
+def test_no_window_overflows_with_a_tokenizer_that_knows_no_marker_and_spells_every_byte():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = Tokenizer(models.BPE({letter: k for k, letter in enumerate(alphabet)}, []))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise = PromptEncoder(PreTrainedTokenizerFast(tokenizer_object=plain), PromptConfig(window=256))
+    long = step(0, "t" * 300, "a" * 900, state="s" * 900, reasoning="r" * 900)
+    for window in bytewise.windows("library", "x" * 900, [item("lesson " * 40)], [long, long.model_copy()]):
+        assert len(window.ids) <= 256
+
+
 def test_a_huge_observation_is_elided_in_its_middle_and_counted():
     window = encoder().windows("library", "hi", [], [step(0, "reply", "ok", state="start " + "y" * 90_000 + " end")])[0]
     text = tokenizer().decode(window.ids)

@@ -64,9 +64,9 @@ def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.SensorResult | dg.SkipReason:
     """Starts the oldest due cycle, one at a time.
 
-    Level-triggered and read-only: it looks at frozen manifests and finished reports, so a lost tick, a doubled tick
-    or a preview changes nothing. The run key counts the cycle's ended runs, because Dagster never reuses a key.
-    Runs of dead processes are failed on sight: they would hold the pool's only slot for ever.
+    Level-triggered, and it writes nothing to the warehouse: it looks at frozen manifests and finished reports, so a
+    lost tick, a doubled tick or a preview changes nothing there. The run key counts the cycle's ended runs, because
+    Dagster never reuses a key. Runs of dead processes are failed on sight: they would hold the pool's slot for ever.
     """
     fail_dead_runs(context.instance)
     due = due_cycles(synde.warehouse)

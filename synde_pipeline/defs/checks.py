@@ -10,17 +10,17 @@ from synde_pipeline.defs.models import adapters
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.training import training_examples
 from synde_pipeline.errors import LineageError
-from synde_pipeline.evaluation.arms import REPORTS
+from synde_pipeline.evaluation.arms import REPORTS, learned_tasks
 from synde_pipeline.evaluation.tasks import check_no_leak
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.parquet import TRAJECTORIES
 from synde_pipeline.memory.daily import DELTAS, MEMORY
 from synde_pipeline.memory.store import read_ledger
-from synde_pipeline.models.compose import ADAPTERS, ledger_before
+from synde_pipeline.models.compose import ADAPTERS, checked_entry, ledger_before
 from synde_pipeline.records import split_of
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import SOURCE, claimed_examples, cycles
+from synde_pipeline.training.buffer import SOURCE, cycles
 
 
 @dg.asset_check(asset=raw_logs)
@@ -74,23 +74,21 @@ def examples_hold_train_tasks_only(synde: Synde) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=adapters)
 def adapters_match_their_base(synde: Synde) -> dg.AssetCheckResult:
-    """Every adapter was trained on the pinned base and on the ledger before it (law 6)."""
+    """Every adapter was trained on the pinned base, the ledger before it and the shard that lies there (law 6)."""
     warehouse = synde.warehouse
-    base = warehouse.header(BASE, "")
+    header = warehouse.header(BASE, "")
+    base = header.content_hash if header else ""
     trained = [cycle for cycle in cycles(warehouse) if warehouse.header(ADAPTERS, cycle.key)]
-    last = {cycle.domain: cycle for cycle in trained}.values()
     return _lineage_result(
-        [lambda c=cycle: ledger_before(warehouse, c, base.content_hash if base else "") for cycle in last]
+        [lambda c=cycle: checked_entry(warehouse, c, base, ledger_before(warehouse, c, base)) for cycle in trained]
     )
 
 
 @dg.asset_check(asset=eval_reports)
 def evaluated_tasks_were_never_learned(synde: Synde) -> dg.AssetCheckResult:
-    """No task of any report is in memory or in a claimed example."""
+    """No task of any report is in memory, in a claimed example or in the base."""
     warehouse = synde.warehouse
-    learned = {delta.task_id for delta in read_ledger(warehouse)[0]}
-    for cycle in cycles(warehouse):
-        learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
+    learned = learned_tasks(warehouse, read_ledger(warehouse)[0])
     evaluated = set().union(*(_evaluated(warehouse, key) for key in warehouse.keys(REPORTS)))
     return _lineage_result([lambda: check_no_leak(evaluated, learned)])
 
@@ -109,3 +107,15 @@ def _lineage_result(comparisons: list) -> dg.AssetCheckResult:
             problems.append(str(error))
     metadata = {"compared": len(comparisons), "problems": len(problems), "first": (problems or ["none"])[0]}
     return dg.AssetCheckResult(passed=not problems, metadata=metadata)
+
+
+CHECKS = [
+    rows_add_up,
+    schema_is_current,
+    memory_holds_train_tasks_only,
+    memory_matches_its_deltas,
+    examples_hold_train_tasks_only,
+    adapters_match_their_base,
+    evaluated_tasks_were_never_learned,
+]
+"""All of them, for runs outside the UI."""

@@ -12,4 +12,4 @@ from synde_pipeline.logs.daily import publish_raw_logs
 def raw_logs(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """Trajectories of a day: validated, redacted, deduplicated. Bad rows are quarantined beside them with a reason."""
     warehouse = synde.warehouse
-    return each_day(context, lambda day: publish_raw_logs(warehouse, day)[0])
+    return each_day(context, lambda day: publish_raw_logs(warehouse, day))

@@ -17,10 +17,13 @@ class Synde(dg.ConfigurableResource):
         if context.run is not None and context.instance is not None:
             context.instance.add_run_tags(context.run.run_id, own_tags())
 
+    settings_json: str = ""
+    """Settings handed over by `run`; empty reads them from the environment when a run starts."""
+
     @property
     def settings(self) -> Settings:
-        """Settings of the environment."""
-        return load()
+        """The settings of this run."""
+        return Settings.model_validate_json(self.settings_json) if self.settings_json else load()
 
     @property
     def warehouse(self) -> Warehouse:

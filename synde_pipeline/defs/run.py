@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -10,15 +11,17 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
 from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
+from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.training import training_buffer
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.evaluation.arms import REPORTS
-from synde_pipeline.evaluation.due import due_cycles
+from synde_pipeline.evaluation.due import due_cycles, is_due
 from synde_pipeline.lineage import fresh_header
-from synde_pipeline.logs.landing import landing_days, landing_hash
+from synde_pipeline.logs.daily import is_current
+from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, read_json
@@ -69,39 +72,51 @@ def run(settings: Settings, days: Sequence[date] | None = None, say: Say = lambd
     get_embedder(settings.memory.embedder)
     summary = RunSummary()
     with open_instance(settings) as instance:
+        materialize = partial(_materialize, instance, settings)
         summary.dead_runs = fail_dead_runs(instance)
-        summary.days = sorted(days) if days is not None else stale_days(warehouse)
+        summary.days = sorted(days) if days is not None else stale_days(warehouse, settings)
+        for day in outside(warehouse, settings.start_day):
+            say(f"{day}: outside the daily partitions, left in landing; set SYNDE_START_DAY, or check the day")
         for first, last in blocks(summary.days):
             say(f"{first} to {last}: raw logs, reflections, memory, training examples")
             span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
-            _materialize(instance, DAILY_ASSETS, tags=span)
+            materialize(DAILY_ASSETS, tags=span)
         say("training buffer")
-        _materialize(instance, [training_buffer], tags={})
+        materialize([training_buffer], tags={})
         while due := due_cycles(warehouse):
             cycle = due[0]
             say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")
             instance.add_dynamic_partitions(str(training_cycles.name), [cycle.key])
-            _materialize(instance, CYCLE_ASSETS, tags={CYCLE_TAG: cycle.key}, partition_key=cycle.key)
+            materialize(CYCLE_ASSETS, tags={CYCLE_TAG: cycle.key}, partition_key=cycle.key)
             summary.cycles.append(cycle.key)
+            if is_due(warehouse, cycle):
+                raise RunFailedError(f"cycle {cycle.key} is due again after it ran", remedy="report this as a bug")
     summary.report, summary.report_path = latest_report(warehouse)
     return summary
 
 
-def stale_days(warehouse: Warehouse) -> list[date]:
+def outside(warehouse: Warehouse, start_day: date) -> list[date]:
+    """Landing days that no daily partition covers."""
+    today = datetime.now(UTC).date()
+    return [day for day in landing_days(warehouse) if not start_day <= day <= today]
+
+
+def stale_days(warehouse: Warehouse, settings: Settings) -> list[date]:
     """Landing days whose raw logs, or anything made from them, are missing or were made from other inputs."""
-    return [day for day in landing_days(warehouse) if not _is_fresh(warehouse, day)]
+    inside = set(landing_days(warehouse)) - set(outside(warehouse, settings.start_day))
+    return [day for day in sorted(inside) if not _is_fresh(warehouse, day, settings.memory.embedder)]
 
 
-def _is_fresh(warehouse: Warehouse, day: date) -> bool:
-    raw = warehouse.header("raw_logs", str(day))
-    if raw is None or raw.inputs["landing"] != landing_hash(warehouse, day):
+def _is_fresh(warehouse: Warehouse, day: date, embedder: str) -> bool:
+    if not is_current(warehouse, day):
         return False
     try:
         for artefact, upstream in CHAIN.items():
             fresh_header(warehouse, artefact, str(day), dict.fromkeys(upstream, str(day)))
     except LineageError:
         return False
-    return True
+    memory = warehouse.header("curated_memory", str(day))
+    return memory is not None and memory.info["embedder"] == embedder
 
 
 def blocks(days: Iterable[date]) -> list[tuple[date, date]]:
@@ -124,31 +139,40 @@ def latest_report(warehouse: Warehouse) -> tuple[dict[str, Any] | None, str | No
     return None, None
 
 
-def _materialize(
-    instance: dg.DagsterInstance, chosen: Sequence[Any], *, tags: dict[str, str], partition_key: str | None = None
-) -> None:
-    everything = [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS]
+def _materialize(instance: dg.DagsterInstance, settings: Settings, chosen: Sequence[Any], **where: Any) -> None:
+    """One Dagster run of the chosen assets and their checks, in this process.
+
+    Raises:
+        RunFailedError: a step failed, a check found a law broken, or the user interrupted it.
+    """
+    tags = {**where.pop("tags", {}), **own_tags()}
     try:
         result = dg.materialize(
-            everything,
+            [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS, *CHECKS],
             selection=dg.AssetSelection.assets(*chosen),
-            resources={"synde": Synde()},
+            resources={"synde": Synde(settings_json=settings.model_dump_json())},
             instance=instance,
-            partition_key=partition_key,
-            tags={**tags, **own_tags()},
+            tags=tags,
             raise_on_error=False,
             # The caller prints the error itself: Dagster's console log would be a traceback.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            **where,
         )
     except DagsterExecutionInterruptedError as stop:
         raise _interrupted() from stop
     if not result.success:
         raise _failure(result)
+    broken = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    if broken:
+        said = {name: value.value for name, value in broken[0].metadata.items()}
+        raise RunFailedError(f"asset check {broken[0].check_name} failed: {said}", remedy="see the check in the UI")
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
     """The first failed step's own error, without Dagster's wrapping."""
-    failure = next(event for event in result.all_events if event.is_step_failure)
+    failure = next((event for event in result.all_events if event.is_step_failure), None)
+    if failure is None:
+        return RunFailedError("the run ended before a step", remedy=f"Dagster run {result.run_id} has the details")
     error = failure.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause

@@ -40,6 +40,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
             "frozen": len(frozen),
             "threshold": settings.buffer.threshold,
             "changed_after_claim": buffer.n_changed,
+            "stale_days": buffer.n_stale_days,
             "cycles": dg.MetadataValue.json([cycle.key for cycle in frozen]),
             **waiting,
         }

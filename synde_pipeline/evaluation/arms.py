@@ -5,21 +5,21 @@ How a single run is scored is in `replay_eval`; intervals are in `stats`; pages 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.base_model import Base, load, load_folder
 from synde_pipeline.evaluation.query import logs_by_outcome
 from synde_pipeline.evaluation.replay_eval import Replayer, TaskSums
 from synde_pipeline.evaluation.stats import estimate, paired_difference, resamples, verdict
 from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set
-from synde_pipeline.lineage import check_inputs
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.models.compose import checked_entry, ledger_before, ledger_hash
-from synde_pipeline.models.merge import MERGED
+from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.prompting import PromptEncoder
-from synde_pipeline.records import SCHEMA_VERSION, Trajectory
+from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
 from synde_pipeline.settings import EvaluationConfig, Settings
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
@@ -42,16 +42,12 @@ def evaluate_cycle(
         LineageError: the merged model is stale, or an evaluated task was learned from.
     """
     base = load(warehouse)
-    entries = ledger_before(warehouse, cycle, base.hash)
-    entries.append(checked_entry(warehouse, cycle, base.hash, entries))
-    merged = warehouse.header(MERGED, cycle.key)
+    merged = fresh_merged(warehouse, cycle, base.hash)
     folder = warehouse.folder(MERGED, cycle.key)
-    assert merged is not None  # noqa: S101 - folder() refuses a missing model
-    check_inputs(merged, {"base_model": base.hash, "ledger": ledger_hash(entries)})
-    chosen = evaluation_set(trajectories, cycle.domain, cycle.last_day)
+    last_day = learned_until(warehouse, cycle, base)
+    chosen = evaluation_set(trajectories, cycle.domain, last_day)
     memory = Memory.load(warehouse, settings.memory)
-    learned = {row["metadata"]["task_id"] for key in cycles(warehouse) for row in claimed_examples(warehouse, key.key)}
-    n_checked = check_no_leak(chosen.task_ids, learned | {delta.task_id for delta in memory.deltas})
+    n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.deltas))
     models = {False: lambda: base.model, True: lambda: load_folder(folder, merged).model}
     sums = replay_arms(models, base, chosen, memory, settings)
     return {
@@ -61,10 +57,10 @@ def evaluate_cycle(
         "sequence": cycle.sequence,
         "base": {"name": base.header.info["name"], "hash": base.hash},
         "model": {"hash": merged.content_hash, "adapters": merged.info["adapters"]},
-        "evaluation": _about(chosen, sums, cycle, n_checked),
+        "evaluation": _about(chosen, sums, last_day, n_checked),
         "logs": logs_by_outcome(warehouse),
         **summarise(sums, settings.evaluation),
-        "all_domains": pooled(warehouse, cycle, sums, settings.evaluation),
+        "all_domains": pooled(warehouse, cycle, (sums, chosen.is_time_split), settings.evaluation),
         "tasks": [
             {"task_id": row.task_id, "arms": {arm: asdict(sums[arm][k]) for arm in ARMS}}
             for k, row in enumerate(sums["none"])
@@ -86,12 +82,12 @@ def replay_arms(
     return {arm: sums[arm] for arm in ARMS}
 
 
-def _about(chosen: EvaluationSet, sums: ArmSums, cycle: Cycle, n_checked: int) -> dict[str, Any]:
+def _about(chosen: EvaluationSet, sums: ArmSums, last_day: date, n_checked: int) -> dict[str, Any]:
     days = [item.day for item in chosen.trajectories]
     return {
         "method": "offline replay of successful runs of report tasks",
         "is_time_split": chosen.is_time_split,
-        "last_claimed_day": str(cycle.last_day),
+        "last_claimed_day": str(last_day),
         "days": [str(min(days)), str(max(days))] if days else [],
         "n_tasks": len(chosen.task_ids),
         "n_trajectories": len(chosen.trajectories),
@@ -144,15 +140,32 @@ def _costs(rows: Sequence[TaskSums]) -> dict[str, Any]:
     }
 
 
-def pooled(warehouse: Warehouse, cycle: Cycle, mine: ArmSums, config: EvaluationConfig) -> dict[str, Any]:
-    """This cycle's tasks together with the latest earlier report of every other domain."""
+def learned_until(warehouse: Warehouse, cycle: Cycle, base: Base) -> date:
+    """Latest day that a cycle's model was learned from: all cycles up to it (replay crosses domains) and the base."""
+    days = [before.last_day for before in cycles(warehouse) if before.sequence <= cycle.sequence]
+    return max([*days, *map(date.fromisoformat, base.header.info.get("days", ()))])
+
+
+def learned_tasks(warehouse: Warehouse, deltas: Iterable[Delta]) -> set[str]:
+    """Every task that memory, a claimed example or the base was learned from."""
+    base = warehouse.header(BASE, "")
+    learned = {delta.task_id for delta in deltas} | set(base.info.get("task_ids", ()) if base else ())
+    for cycle in cycles(warehouse):
+        learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
+    return learned
+
+
+def pooled(warehouse: Warehouse, cycle: Cycle, mine: tuple[ArmSums, bool], config: EvaluationConfig) -> dict[str, Any]:
+    """This cycle's tasks with the latest earlier report of every other domain; time-split if all of them are."""
     latest: dict[str, str] = {}
     for other in cycles(warehouse):
         if other.sequence < cycle.sequence and other.domain != cycle.domain and warehouse.header(REPORTS, other.key):
             latest[other.domain] = other.key
-    sums = {arm: list(rows) for arm, rows in mine.items()}
+    sums, is_time_split = {arm: list(rows) for arm, rows in mine[0].items()}, mine[1]
     for key in latest.values():
-        tasks = read_json(warehouse.folder(REPORTS, key) / "report.json")["tasks"]
+        other = read_json(warehouse.folder(REPORTS, key) / "report.json")
+        is_time_split = is_time_split and other["evaluation"]["is_time_split"]
         for arm in ARMS:
-            sums[arm] += [TaskSums(**task["arms"][arm]) for task in tasks]
-    return {"cycles": sorted([*latest.values(), cycle.key]), **summarise(sums, config)}
+            sums[arm] += [TaskSums(**task["arms"][arm]) for task in other["tasks"]]
+    found = summarise(sums, config)
+    return {"cycles": sorted([*latest.values(), cycle.key]), "is_time_split": is_time_split, **found}

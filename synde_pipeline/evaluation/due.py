@@ -1,17 +1,25 @@
 """Which training cycle is due: decided from what lies in the warehouse, never from what was once requested."""
 
+from synde_pipeline.base_model import ARTEFACT as BASE
+from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.arms import REPORTS
-from synde_pipeline.models.merge import MERGED
+from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
 
 
-def is_finished(warehouse: Warehouse, cycle: Cycle) -> bool:
-    """Whether a cycle has a report of the merged model that lies there now."""
-    report, model = warehouse.header(REPORTS, cycle.key), warehouse.header(MERGED, cycle.key)
-    return report is not None and model is not None and report.inputs.get(MERGED) == model.content_hash
+def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
+    """Whether a cycle lacks a report of a model that was made from the shard and adapters lying there now."""
+    base, report = warehouse.header(BASE, ""), warehouse.header(REPORTS, cycle.key)
+    if base is None or report is None:
+        return True
+    try:
+        model = fresh_merged(warehouse, cycle, base.content_hash)
+    except LineageError:
+        return True
+    return report.inputs.get(MERGED) != model.content_hash
 
 
 def due_cycles(warehouse: Warehouse) -> list[Cycle]:
-    """Frozen cycles that are not finished, oldest first."""
-    return [cycle for cycle in cycles(warehouse) if not is_finished(warehouse, cycle)]
+    """Frozen cycles that are due, oldest first."""
+    return [cycle for cycle in cycles(warehouse) if is_due(warehouse, cycle)]

@@ -37,7 +37,10 @@ def sql(warehouse: Warehouse, query: str) -> pd.DataFrame:
         connection.execute("set allowed_paths = $1", [[file for files in shown.values() for file in files]])
         connection.execute("set enable_external_access = false")
         try:
-            return connection.execute(query).df()
+            found = connection.execute(query)
+            if found.description is None:
+                raise InputError("the query is empty", expected=f"SQL over {', '.join(shown)}")
+            return found.df()
         except duckdb.Error as error:
             raise InputError(
                 f"DuckDB says: {error}",

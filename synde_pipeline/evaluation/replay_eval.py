@@ -93,11 +93,13 @@ class Replayer:
         logged = float(log_p[start - 1 : end - 1].gather(-1, ids[0, start:end, None]).sum())
         first = log_p[start - 1]
         rivals = [row for name, row in self._candidates.items() if name != tool and float(first[row[0]]) > logged]
-        return not rivals or max(self._name_scores(rivals, first, cache, start)) <= logged
+        return not rivals or max(self._name_scores(rivals, first, cache, ids[:, :start])) <= logged
 
-    def _name_scores(self, names: list[list[int]], first_log_p: Any, cache: Any, n_prefix: int) -> list[float]:
-        """Log probability of names, given as tokens, after a prefix whose keys and values are cached."""
+    def _name_scores(self, names: list[list[int]], first_log_p: Any, cache: Any, prefix: Any) -> list[float]:
+        """Log probability of names, given as tokens, after a prefix (1, tokens) whose keys and values are cached."""
         import torch
+
+        n_prefix = prefix.shape[1]
 
         width = max(map(len, names))
         ids = torch.zeros((len(names), width), dtype=torch.long)
@@ -105,11 +107,16 @@ class Replayer:
         for row, tokens in enumerate(names):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
-        prefix = copy.deepcopy(cache)
-        prefix.crop(n_prefix - prefix.get_seq_length())  # negative: so many tokens off the end
-        prefix.batch_repeat_interleave(len(names))
         with torch.inference_mode():
-            logits = self._model(input_ids=ids[:, :-1], past_key_values=prefix, use_cache=True).logits
+            try:
+                shared = copy.deepcopy(cache)
+                shared.crop(n_prefix - shared.get_seq_length())  # negative: so many tokens off the end
+                shared.batch_repeat_interleave(len(names))
+                logits = self._model(input_ids=ids[:, :-1], past_key_values=shared, use_cache=True).logits
+            except (RuntimeError, AttributeError, NotImplementedError):
+                # Sliding-window and recurrent caches cannot be cut back: read the prefix again with each name.
+                whole = torch.cat([prefix.expand(len(names), -1), ids[:, :-1]], dim=1)
+                logits = self._model(input_ids=whole, use_cache=False).logits[:, prefix.shape[1] :]
         later = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (names, width - 1)
         return (first_log_p[ids[:, 0]] + (later * mask[:, 1:]).sum(-1)).tolist()
 

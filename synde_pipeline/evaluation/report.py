@@ -11,7 +11,8 @@ from synde_pipeline.storage import Header, Warehouse
 
 TITLES = {"nll": "NLL of the logged action (nats per token, lower is better)", "tool_top1": "Logged tool ranks first"}
 _COLOURS = {"none": "#8a8f98", "context": "#2b6cb0", "weights": "#c05621", "dual": "#2f855a"}
-_UNHASHED = {"latency_ms", "seconds"}
+_UNHASHED = {"latency_ms", "seconds", "logs"}
+"""Measured times, and what else happened to lie in the warehouse when the report was made."""
 
 
 def publish(warehouse: Warehouse, key: str, report: dict[str, Any], inputs: dict[str, str]) -> Header:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
-from synde_pipeline.logs.landing import DayLogs, landing_hash, make_private, quarantine_table, read_day
+from synde_pipeline.logs.landing import has_landing, landing_hash, make_private, quarantine_table, read_day
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, rows_hash
@@ -14,8 +14,14 @@ QUARANTINE = "quarantine"
 SUPERSEDED = "superseded"
 
 
-def publish_raw_logs(warehouse: Warehouse, day: date) -> tuple[Header, DayLogs]:
-    """Materialise one day's raw logs; the trajectories come last, so their header means that the day is complete."""
+def publish_raw_logs(warehouse: Warehouse, day: date) -> Header:
+    """Materialise one day's raw logs; the trajectories come last, so their header means that the day is complete.
+
+    Landing expires: a day that was materialised and has no landing files any more stays as it is.
+    """
+    held = warehouse.header(ARTEFACT, str(day))
+    if held is not None and not has_landing(warehouse, day):
+        return held
     found = read_day(warehouse, day)
     inputs = {"landing": landing_hash(warehouse, day)}
     counts = found.counts | {
@@ -36,7 +42,15 @@ def publish_raw_logs(warehouse: Warehouse, day: date) -> tuple[Header, DayLogs]:
     header = Header(
         artefact=ARTEFACT, key=str(day), content_hash=rows_hash(rows_of(found.kept)), inputs=inputs, counts=counts
     )
-    return warehouse.publish_table(header, to_table(found.kept)), found
+    return warehouse.publish_table(header, to_table(found.kept))
+
+
+def is_current(warehouse: Warehouse, day: date) -> bool:
+    """Whether a day's raw logs were made from what landing holds now; a day whose landing expired is."""
+    held = warehouse.header(ARTEFACT, str(day))
+    if held is None:
+        return False
+    return not has_landing(warehouse, day) or held.inputs["landing"] == landing_hash(warehouse, day)
 
 
 def load_raw_logs(warehouse: Warehouse, day: date) -> list[Trajectory]:
@@ -45,6 +59,10 @@ def load_raw_logs(warehouse: Warehouse, day: date) -> list[Trajectory]:
 
 
 def load_all(warehouse: Warehouse) -> Iterable[Trajectory]:
-    """Trajectories of all materialised days, in day order."""
+    """Trajectories of all materialised days, in day order; of a uid that two days hold, the first one's."""
+    seen: set[str] = set()
     for key in warehouse.keys(ARTEFACT):
-        yield from load_raw_logs(warehouse, date.fromisoformat(key))
+        for trajectory in load_raw_logs(warehouse, date.fromisoformat(key)):
+            if trajectory.trace_uid not in seen:
+                seen.add(trajectory.trace_uid)
+                yield trajectory

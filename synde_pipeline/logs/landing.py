@@ -46,28 +46,27 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
         else:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
+    known = _all_uids(warehouse, landing_days(warehouse))
+    inside = [item for trajectories in by_day.values() for item in trajectories]
+    new = {(_uid(item.trace_uid), item.content_hash[:16]) for item in inside}
+    filed.n_new = sum(value not in known.get(uid, ()) for uid, value in new)
+    filed.n_duplicates = len(inside) - filed.n_new
     for day, trajectories in by_day.items():
-        n_new = _file_day(warehouse, day, name, trajectories)
-        filed.n_new += n_new
-        filed.n_duplicates += len(trajectories) - n_new
+        _file_day(warehouse, day, name, trajectories)
         filed.days.add(day)
     _quarantine(warehouse, found.path.name, name, filed.bad)
     return filed
 
 
-def _file_day(warehouse: Warehouse, day: date, name: str, trajectories: list[Trajectory]) -> int:
-    """Write one landing file unless it is there; returns how many of its trajectories the day did not hold yet."""
+def _file_day(warehouse: Warehouse, day: date, name: str, trajectories: list[Trajectory]) -> None:
+    """Write one landing file unless it is there."""
     data = "".join(item.model_dump_json() + "\n" for item in trajectories).encode("utf-8")
     # Another day rule may have filed other rows of this very native file here: the rows are part of the name.
     path = warehouse.path(ARTEFACT, str(day)) / f"{name}-{_digest(data)}.jsonl"
-    if path.exists():
-        return 0
-    known = _index(warehouse, day)
-    new = {(_uid(item.trace_uid), item.content_hash[:16]) for item in trajectories}
-    make_private(warehouse.root / ARTEFACT)
-    write_atomically(path, data)
-    _write_index(path, data, trajectories)
-    return sum(value not in known.get(uid, ()) for uid, value in new)
+    if not path.exists():
+        make_private(warehouse.root / ARTEFACT)
+        write_atomically(path, data)
+        _write_index(path, data, trajectories)
 
 
 def make_private(folder: Path) -> None:
@@ -87,6 +86,7 @@ def _quarantine(warehouse: Warehouse, file: str, name: str, bad: list[BadRow]) -
 
 def quarantine_table(file: str, bad: Iterable[BadRow]) -> pa.Table:
     """Bad rows as a table: file, row number, reason, raw bytes."""
+    file = file.encode("utf-8", "replace").decode("utf-8")  # a file name may be no UTF-8
     rows = [{"file": file, "row": item.row, "reason": item.reason, "raw": item.raw} for item in bad]
     return pa.Table.from_pylist(rows, schema=QUARANTINE)
 
@@ -122,6 +122,11 @@ def landing_hash(warehouse: Warehouse, day: date) -> str:
     mine = _index(warehouse, day)
     earlier = {uid: sorted(values) for uid, values in earlier_uids(warehouse, day).items() if uid in mine}
     return content_hash({"files": files, "earlier": earlier})
+
+
+def has_landing(warehouse: Warehouse, day: date) -> bool:
+    """Whether landing holds files of a day."""
+    return bool(_files(warehouse, day))
 
 
 def _files(warehouse: Warehouse, day: date) -> list[Path]:
@@ -171,12 +176,15 @@ def _grouped(rows: Iterable[list[str]]) -> Uids:
 
 def earlier_uids(warehouse: Warehouse, day: date) -> Uids:
     """Uids of all days before `day`, with every content they were landed with."""
-    earlier: Uids = {}
-    for before in landing_days(warehouse):
-        if before < day:
-            for uid, values in _index(warehouse, before).items():
-                earlier.setdefault(uid, set()).update(values)
-    return earlier
+    return _all_uids(warehouse, [before for before in landing_days(warehouse) if before < day])
+
+
+def _all_uids(warehouse: Warehouse, days: Iterable[date]) -> Uids:
+    known: Uids = {}
+    for day in days:
+        for uid, values in _index(warehouse, day).items():
+            known.setdefault(uid, set()).update(values)
+    return known
 
 
 @dataclass

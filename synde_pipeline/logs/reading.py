@@ -84,7 +84,11 @@ def read_file(path: Path, *, forced: str | None = None, rule: DayRule | None = N
         ImportFormatError: the format was forced and does not fit.
     """
     result = FileImport(path)
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        result.skipped = f"cannot be read: {error.strerror}"
+        return result
     if not data.strip():
         result.skipped = "empty file"
         return result
@@ -148,7 +152,7 @@ def _read_rows(result: FileImport, importer: Importer, document: Any, rule: DayR
     for number, row in enumerate(importer.rows(document)):
         try:
             drafts.append((number, row, importer.parse(row, document, result.path)))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             result.bad.append(bad_row(number, row, error))
     undated = {number: k for k, number in enumerate(n for n, _, draft in drafts if draft.started_at is None)}
     result.n_undated = len(undated)

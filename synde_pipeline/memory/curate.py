@@ -46,7 +46,8 @@ def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
     if split_of(reflection.task_id) != "train":
         return []
     common = {
-        "effective_day": day,
+        "day": day,
+        "effective_day": reflection.effective_day,
         "domain": reflection.domain,
         "task_id": reflection.task_id,
         "trace_uid": reflection.trace_uid,
@@ -78,10 +79,14 @@ def fold(
         embed: embeds tasks, to find similar ones.
         without_task: task that the memory must know nothing of.
     """
+    deltas = list(deltas)
+    first_day: dict[str, date] = {}
+    for delta in deltas:  # a uid that two days hold (one of them stale) speaks once, from its first day
+        first_day[delta.trace_uid] = min(delta.day, first_day.get(delta.trace_uid, delta.day))
     known = {
         (delta.effective_day, delta.delta_id): delta
         for delta in deltas
-        if delta.effective_day <= as_of and delta.task_id != without_task
+        if delta.effective_day <= as_of and delta.task_id != without_task and delta.day == first_day[delta.trace_uid]
     }
     ordered = [known[key] for key in sorted(known)]
     items = [*_lessons(d for d in ordered if d.op == "ADD")]

@@ -6,7 +6,9 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from synde_pipeline.errors import LineageError
 from synde_pipeline.memory.curate import Bank, fold
+from synde_pipeline.memory.daily import MEMORY
 from synde_pipeline.memory.embed import DIM, get_embedder
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import Delta, MemoryItem, Trajectory
@@ -26,7 +28,19 @@ class Memory:
 
     @classmethod
     def load(cls, warehouse: Warehouse, config: MemoryConfig) -> "Memory":
-        """Read the ledger of a warehouse."""
+        """Read the ledger of a warehouse.
+
+        Raises:
+            LineageError: a day's vectors are another embedder's; the two cannot be compared.
+        """
+        for key in warehouse.keys(MEMORY):
+            header = warehouse.header(MEMORY, key)
+            if header and header.info["embedder"] != config.embedder:
+                raise LineageError(
+                    f"{MEMORY}[{key}] was embedded by {header.info['embedder']}",
+                    expected=config.embedder,
+                    remedy="set SYNDE_EMBEDDER back, or `synde run` to embed every landed day again",
+                )
         deltas, vectors = read_ledger(warehouse)
         known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True)}
         return cls(deltas, config, known)

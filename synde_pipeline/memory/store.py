@@ -5,6 +5,7 @@ What the rows amount to is decided by `curate.fold`; this module only keeps them
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ TABLE = "deltas"
 DELTAS = pa.schema(
     [
         pa.field("delta_id", pa.string(), nullable=False),
+        pa.field("day", pa.date32(), nullable=False),
         pa.field("effective_day", pa.date32(), nullable=False),
         pa.field("op", pa.string(), nullable=False),
         pa.field("domain", pa.string(), nullable=False),
@@ -60,15 +62,18 @@ def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
 def _open(warehouse: Warehouse) -> Any:
     import lancedb  # heavy: only where the store is touched
 
-    folder = warehouse.root / "curated_memory" / "lance"
-    folder.mkdir(parents=True, exist_ok=True)
-    return lancedb.connect(folder)
+    return lancedb.connect(_folder(warehouse))
+
+
+def _folder(warehouse: Warehouse) -> Path:
+    return warehouse.root / "curated_memory" / "lance"
 
 
 def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
     """Make `rows` the ledger's rows of a day, in one commit; other days' rows are never touched."""
+    _folder(warehouse).mkdir(parents=True, exist_ok=True)
     table = _open(warehouse).create_table(TABLE, schema=DELTAS, exist_ok=True)
-    condition = f"effective_day = date '{day}'"
+    condition = f"day = date '{day}'"
     if len(rows) == 0:
         if table.count_rows(condition):
             table.delete(condition)
@@ -84,8 +89,8 @@ def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
 
 def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[Delta], NDArray[np.float32]]:
     """All deltas known as of a day (all days when None), and their vectors of shape (n, 384)."""
-    database = _open(warehouse)
-    if TABLE not in database.list_tables().tables:
+    database = _open(warehouse) if _folder(warehouse).is_dir() else None
+    if database is None or TABLE not in database.list_tables().tables:
         return [], np.zeros((0, DIM), np.float32)
     query = database.open_table(TABLE).search().select(DELTAS.names)
     if as_of is not None:

@@ -13,6 +13,7 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.lora import AdapterWeights, read
 
 ADAPTERS = "adapters"
@@ -49,8 +50,11 @@ def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of:
     header = warehouse.header(ADAPTERS, cycle.key)
     if header is None:
         raise LineageError(f"adapters[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
-    expected = {"base_model": base_hash, "on_top_of": ledger_hash(on_top_of)}
-    check_inputs(header, expected)
+    shard = warehouse.header(SHARDS, cycle.key)
+    if shard is None:
+        raise LineageError(f"{SHARDS}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
+    check_inputs(shard, {"base_model": base_hash, "cycle": cycle.content_hash})
+    check_inputs(header, {"base_model": base_hash, "on_top_of": ledger_hash(on_top_of), SHARDS: shard.content_hash})
     return Entry(cycle.key, header.content_hash)
 
 

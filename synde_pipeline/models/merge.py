@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.base_model import Base, load
+from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, compose, ledger_before, ledger_hash
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, files_hash
 from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.lora import save
 from synde_pipeline.training.train import train_adapter
 
-SHARDS = "training_shards"
 MERGED = "merged_models"
 
 
@@ -51,6 +52,7 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
         "config": config.model_dump(),
         "trajectories": sorted({row["trace_uid"] for row in rows if not row["is_replay"]}),
         "replayed": sorted({row["trace_uid"] for row in rows if row["is_replay"]}),
+        "memory_of": sorted({uid for row in rows for uid in row["memory_trajectories"]}),
         "loss": [round(value, 5) for value in trained.curve],
     }
 
@@ -81,6 +83,21 @@ def merge_cycle(warehouse: Warehouse, cycle: Cycle) -> Header:
         _write_lineage(folder, inputs, info)
 
     return _publish(warehouse, (MERGED, cycle.key), inputs, ({"adapters": len(entries)}, info), write)
+
+
+def fresh_merged(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> Header:
+    """Header of a cycle's merged model, after its whole ledger was compared with the warehouse.
+
+    Raises:
+        LineageError: the model, one of its adapters or a shard is missing or stale.
+    """
+    entries = ledger_before(warehouse, cycle, base_hash)
+    entries.append(checked_entry(warehouse, cycle, base_hash, entries))
+    header = warehouse.header(MERGED, cycle.key)
+    if header is None:
+        raise LineageError(f"{MERGED}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
+    check_inputs(header, {"base_model": base_hash, "ledger": ledger_hash(entries)})
+    return header
 
 
 def table_of(entries: list[Entry]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ REFLECTIONS = pa.schema(
         pa.field("task_id", pa.string(), nullable=False),
         pa.field("domain", pa.string(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
+        pa.field("effective_day", pa.date32(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
         pa.field("strategy", pa.string(), nullable=False),
         pa.field("why", pa.string(), nullable=False),

@@ -27,6 +27,7 @@ def reflect(trajectory: Trajectory) -> Reflection:
         task_id=trajectory.task_id,
         domain=trajectory.domain,
         outcome=trajectory.outcome,
+        effective_day=max(trajectory.day, trajectory.ended_at.date() if trajectory.ended_at else trajectory.day),
         task=trajectory.task,
         strategy=" -> ".join(path) or "answered without tools",
         why=cause or _why(trajectory, len(failed)),
@@ -130,7 +131,7 @@ def _repeat_lessons(repeats: list[Step]) -> Iterator[Lesson]:
 def _changed_arguments(before: str, after: str) -> list[str]:
     try:
         old, new = json.loads(before), json.loads(after)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(old, dict) or not isinstance(new, dict):
         return []

@@ -11,7 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from synde_pipeline.errors import LineageError
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.logs.daily import is_current
 from synde_pipeline.records import content_hash
+from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import BufferConfig
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.examples import EXAMPLES, Example
@@ -79,6 +84,8 @@ class Buffer:
     unclaimed: dict[str, list[Example]]
     n_changed: int
     """Claimed trajectories whose examples differ now; they are reported, not trained again."""
+    n_stale_days: int
+    """Days left out because what they were made from has changed; they wait until they are materialised again."""
 
     def n_signals(self, domain: str) -> int:
         """Unclaimed examples of a domain that carry a training signal."""
@@ -91,15 +98,29 @@ def read_buffer(warehouse: Warehouse) -> Buffer:
     for cycle in cycles(warehouse):
         claimed |= _by_trajectory(claimed_examples(warehouse, cycle.key))
     unclaimed: dict[str, list[Example]] = defaultdict(list)
-    n_changed = 0
+    n_changed, n_stale_days = 0, 0
+    first_day: dict[str, str] = {}
     for day in warehouse.keys(SOURCE):
+        if not _is_current(warehouse, day):
+            n_stale_days += 1
+            continue
         rows = warehouse.read_table(SOURCE, day).to_pylist()
         now = _by_trajectory(rows)
         n_changed += sum(claimed.get(uid, value) != value for uid, value in now.items())
         for row in rows:
-            if row["metadata"]["trajectory_id"] not in claimed:
+            uid = row["metadata"]["trajectory_id"]
+            if uid not in claimed and first_day.setdefault(uid, day) == day:
                 unclaimed[row["metadata"]["domain"]].append(row)
-    return Buffer(dict(unclaimed), n_changed)
+    return Buffer(dict(unclaimed), n_changed, n_stale_days)
+
+
+def _is_current(warehouse: Warehouse, day: str) -> bool:
+    """Whether a day's examples were made from what landing, raw logs and reflections are now."""
+    try:
+        fresh_header(warehouse, SOURCE, day, {RAW_LOGS: day, REFLECTIONS: day})
+    except LineageError:
+        return False
+    return is_current(warehouse, date.fromisoformat(day))
 
 
 def _by_trajectory(rows: list[Example]) -> dict[str, str]:

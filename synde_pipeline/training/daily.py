@@ -73,7 +73,11 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Hea
         artefact=SHARDS,
         key=cycle.key,
         content_hash=content_hash(rows),
-        inputs={"base_model": base.hash, "cycle": cycle.content_hash},
+        inputs={
+            "base_model": base.hash,
+            "cycle": cycle.content_hash,
+            "settings": content_hash([settings.prompt.model_dump(), settings.memory.model_dump()]),
+        },
         counts={
             "sequences": len(rows),
             "tokens": sum(len(row["input_ids"]) for row in rows),

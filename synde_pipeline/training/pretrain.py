@@ -81,7 +81,12 @@ def build_base(
                 "tokens": sum(map(len, windows)),
                 "parameters": sum(p.numel() for p in model.parameters()),
             },
-            info={**info, "days": [str(day) for day in corpus.days]},
+            info={
+                **info,
+                "days": [str(day) for day in corpus.days],
+                "trajectories": [item.trace_uid for item in corpus.trajectories],
+                "task_ids": sorted({item.task_id for item in corpus.trajectories}),
+            },
         )
 
     return warehouse.publish_folder(ARTEFACT, "", write, describe)

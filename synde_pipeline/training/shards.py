@@ -21,6 +21,7 @@ SHARD = pa.schema(
         pa.field("task_id", pa.string(), nullable=False),
         pa.field("is_replay", pa.bool_(), nullable=False),
         pa.field("n_memory_items", pa.int32(), nullable=False),
+        pa.field("memory_trajectories", pa.list_(pa.string()), nullable=False),  # whose evidence the shown items hold
         pa.field("n_dropped_steps", pa.int32(), nullable=False),
         pa.field("n_elided", pa.int32(), nullable=False),
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
@@ -81,6 +82,7 @@ def _sequences(
         day_before = date.fromisoformat(meta["day"]) - timedelta(days=1)
         items = memory.recall(task, domain=meta["domain"], as_of=day_before, without_task=meta["task_id"])
     turns = turns_of(examples)
+    supports = sorted({support.trace_uid for item in items for support in item.supports})
     rows = []
     for window in encoder.windows(meta["domain"], task, items, turns):
         weights, avoid = token_weights(window, turns)
@@ -91,6 +93,7 @@ def _sequences(
                     "task_id": meta["task_id"],
                     "is_replay": is_replay,
                     "n_memory_items": len(items),
+                    "memory_trajectories": supports,
                     "n_dropped_steps": window.n_dropped_steps,
                     "n_elided": window.n_elided,
                     "input_ids": window.ids,

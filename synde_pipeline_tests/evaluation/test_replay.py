@@ -42,7 +42,7 @@ def score(model, prompt: list[int], text: list[int]) -> float:
     return sum(float(log_p[len(prompt) + k - 1, token]) for k, token in enumerate(text))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma2"])
 def test_replay_equals_a_forward_pass_for_every_step_and_name(family):
     model = tiny(family, seed=3)
     (found,) = Replayer(model, PromptEncoder(tokenizer(), PromptConfig()), TOOLS, None).replay([ITEM], "test")

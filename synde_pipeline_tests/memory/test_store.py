@@ -66,10 +66,39 @@ def test_replacing_a_day_leaves_other_days_alone_and_drops_what_is_gone(warehous
     for day in DAYS:
         materialise(warehouse, day)
     before, _ = read_ledger(warehouse)
-    (warehouse.path("landing", str(DAYS[1])) / "test.jsonl").unlink()
+    gone = next(item.trace_uid for item in history() if item.day == DAYS[1])
+    land(warehouse, [item for item in history() if item.trace_uid != gone])
     materialise(warehouse, DAYS[1])
     after, _ = read_ledger(warehouse)
-    assert {d.delta_id for d in after} == {d.delta_id for d in before if d.effective_day != DAYS[1]}
+    assert {d.delta_id for d in after} == {d.delta_id for d in before if d.trace_uid != gone}
+
+
+def test_a_day_whose_landing_expired_keeps_what_it_taught(warehouse):
+    land(warehouse, history())
+    materialise(warehouse, DAYS[0])
+    kept = hashes(warehouse)
+    (warehouse.path("landing", str(DAYS[0])) / "test.jsonl").unlink()
+    materialise(warehouse, DAYS[0])
+    assert hashes(warehouse) == kept
+
+
+def test_vectors_of_another_embedder_are_refused_not_compared(warehouse):
+    land(warehouse, history())
+    materialise(warehouse, DAYS[0])
+    with pytest.raises(LineageError, match="was embedded by hashing; expected minilm"):
+        Memory.load(warehouse, MemoryConfig(embedder="minilm"))
+
+
+def test_a_run_that_ended_later_is_known_only_from_then_on(warehouse):
+    from datetime import UTC, datetime
+
+    ended = datetime(DAYS[2].year, DAYS[2].month, DAYS[2].day, 1, tzinfo=UTC)
+    runs = [trajectory(f"test:{k}", task=TRAIN[k], day=DAYS[0], ended_at=ended, steps=called(*GOOD)) for k in range(3)]
+    land(warehouse, runs)
+    materialise(warehouse, DAYS[0])
+    memory = Memory.load(warehouse, CONFIG)
+    assert memory.bank(DAYS[1]).items == ()
+    assert memory.bank(DAYS[2]).items != ()
 
 
 def test_unchanged_days_write_no_new_version_of_the_store(warehouse):

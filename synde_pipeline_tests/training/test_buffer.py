@@ -64,6 +64,15 @@ def test_a_claimed_trajectory_that_changes_is_reported_and_not_trained_again(war
     assert buffer.unclaimed == {}
 
 
+def test_a_trajectory_that_landed_again_on_an_earlier_day_is_never_claimed_twice(warehouse):
+    arrive(warehouse, DAY, ["test:a", "test:b"])
+    arrive(warehouse, DAY - timedelta(1), ["test:a"], name="earlier")  # DAY is stale now, as a single-day run leaves it
+    buffer = read_buffer(warehouse)
+    assert buffer.n_stale_days == 1
+    days = [row["metadata"]["day"] for row in buffer.unclaimed["library"]]
+    assert set(days) == {str(DAY - timedelta(1))}
+
+
 def test_domains_have_their_own_cycles_in_one_recorded_order(warehouse):
     for domain in ("library", "archive"):
         arrive(warehouse, DAY, [f"{domain}:{k}" for k in range(3)], domain=domain, name=domain)

@@ -54,7 +54,7 @@ def arguments_of(value: Any) -> str:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or a bomb of brackets or digits
             return value
     return canonical_json(value if value is not None else {})
 
