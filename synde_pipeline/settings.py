@@ -56,7 +56,7 @@ class PretrainConfig(Config):
     heads: int = 3
     intermediate: int = 256
     epochs: int = Field(default=12, ge=1)
-    max_steps: int = Field(default=700, ge=1)
+    max_steps: int = Field(default=600, ge=1)
     """Optimiser steps at most: bounds the CPU time whatever the amount of logs."""
     matrix_rate: float = 0.02
     """Muon's learning rate on the matrices."""
