@@ -37,8 +37,8 @@ def sql(warehouse: Warehouse, query: str) -> pd.DataFrame:
         connection.execute("set allowed_paths = $1", [[file for files in shown.values() for file in files]])
         connection.execute("set enable_external_access = false")
         try:
-            found = connection.execute(query)
-            if found.description is None:
+            found: Any = connection.execute(query)
+            if found is None:  # no statement in it
                 raise InputError("the query is empty", expected=f"SQL over {', '.join(shown)}")
             return found.df()
         except duckdb.Error as error:
