@@ -172,7 +172,10 @@ def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:
     """The first failed step's own error, without Dagster's wrapping."""
     failure = next((event for event in result.all_events if event.is_step_failure), None)
     if failure is None:
-        return RunFailedError("the run ended before a step", remedy=f"Dagster run {result.run_id} has the details")
+        # Ctrl-C between two steps leaves no failed step; neither does a resource that cannot start.
+        return RunFailedError(
+            "interrupted between steps", remedy=f"run again to go on; Dagster run {result.run_id} has the details"
+        )
     error = failure.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
