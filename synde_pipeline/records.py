@@ -98,6 +98,10 @@ class Trajectory(Record):
     ended_at: UtcTime | None = None
     system: str = ""
     """System prompt that the agent ran under; kept, not rendered into prompts."""
+    scope: str = Field(default="", pattern=r"^$|^(?!tool:)[a-z_]+:\S+$")
+    """Where it ran, as `<kind>:<name>`: `site:zormek`, `repository:acme/api`; empty when the log does not say."""
+    shown_memory: tuple[str, ...] = ()
+    """Ids of the memory items that were in the agent's context."""
     task: str = Field(min_length=1)
     """The task as the agent saw it: its first user turn. Never the hidden instruction."""
     steps: tuple[Step, ...]
@@ -145,7 +149,7 @@ class Lesson(Record):
 
     kind: Literal["strategy", "pitfall", "workflow", "note"]
     scope: str
-    """Where it applies: `tool:<name>` or empty for the whole domain."""
+    """Where it applies: `tool:<name>`, the place its trajectory ran in (`site:zormek`), or empty for the domain."""
     title: str = Field(min_length=1)
     description: str
     """When to use it, and when not."""

@@ -36,6 +36,8 @@ TRAJECTORIES = pa.schema(
         pa.field("started_at", _TIME),
         pa.field("ended_at", _TIME),
         pa.field("system", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("shown_memory", pa.list_(pa.string()), nullable=False),
         pa.field("task", pa.string(), nullable=False),
         pa.field("steps", pa.list_(STEP), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),

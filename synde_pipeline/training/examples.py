@@ -52,6 +52,7 @@ EXAMPLES = pa.schema(
                     pa.field("signal", pa.string(), nullable=False),
                     pa.field("task_id", pa.string(), nullable=False),
                     pa.field("domain", pa.string(), nullable=False),
+                    pa.field("scope", pa.string(), nullable=False),
                     pa.field("day", pa.string(), nullable=False),
                 ]
             ),
@@ -95,6 +96,7 @@ def examples_of(trajectory: Trajectory, reflection: Reflection, config: Training
                     "signal": signal,
                     "task_id": trajectory.task_id,
                     "domain": trajectory.domain,
+                    "scope": trajectory.scope,
                     "day": str(trajectory.day),
                 },
             }

@@ -19,6 +19,7 @@ SHARD = pa.schema(
     [
         pa.field("trace_uid", pa.string(), nullable=False),
         pa.field("task_id", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
         pa.field("is_replay", pa.bool_(), nullable=False),
         pa.field("n_memory_items", pa.int32(), nullable=False),
         pa.field("memory_trajectories", pa.list_(pa.string()), nullable=False),  # whose evidence the shown items hold
@@ -91,6 +92,7 @@ def _sequences(
                 {
                     "trace_uid": meta["trajectory_id"],
                     "task_id": meta["task_id"],
+                    "scope": meta["scope"],
                     "is_replay": is_replay,
                     "n_memory_items": len(items),
                     "memory_trajectories": supports,
