@@ -98,7 +98,7 @@ class Trajectory(Record):
     ended_at: UtcTime | None = None
     system: str = ""
     """System prompt that the agent ran under; kept, not rendered into prompts."""
-    scope: str = Field(default="", pattern=r"^$|^(?!tool:)[a-z_]+:\S+$")
+    scope: str = Field(default="", pattern=r"^$|^[a-z_]+:\S+$")
     """Where it ran, as `<kind>:<name>`: `site:zormek`, `repository:acme/api`; empty when the log does not say."""
     shown_memory: tuple[str, ...] = ()
     """Ids of the memory items that were in the agent's context."""
