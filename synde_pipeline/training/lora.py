@@ -1,4 +1,7 @@
-"""LoRA adapters in PEFT's on-disk format: attaching a fresh one, saving it, reading its matrices back."""
+"""LoRA adapters in PEFT's on-disk format: attaching a fresh one, saving it, writing and reading its matrices.
+
+Several adapters side by side on one model are in `bank`.
+"""
 
 import json
 from dataclasses import dataclass
@@ -69,3 +72,39 @@ def read(folder: Path) -> AdapterWeights:
             matrices[module] = (a, tensors[name.replace(".lora_A.", ".lora_B.")])
     rank = config["r"]
     return AdapterWeights(config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank), matrices)
+
+
+def write(adapter: AdapterWeights, folder: Path, base: tuple[str, str | None], *, transposed: bool = False) -> None:
+    """Write an adapter folder that PEFT loads, without PEFT; equal adapters give equal bytes.
+
+    Args:
+        adapter: its matrices; all of one rank.
+        folder: made if it is not there.
+        base: name and revision of the model it was trained on.
+        transposed: whether the model keeps these weights as (in, out), as GPT-2's Conv1D does.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = next(iter(adapter.matrices.values()))[0].shape[0]
+    tensors = {}
+    for name, (a, b) in adapter.matrices.items():
+        tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.detach().float().contiguous()
+        tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.detach().float().contiguous()
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {
+        "base_model_name_or_path": base[0],
+        "bias": "none",
+        "fan_in_fan_out": transposed,
+        "inference_mode": True,
+        "lora_alpha": adapter.scale * rank,
+        "lora_dropout": 0.0,
+        "peft_type": "LORA",
+        "r": rank,
+        "revision": base[1],
+        "target_modules": sorted(adapter.matrices),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")

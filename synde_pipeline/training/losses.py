@@ -20,12 +20,26 @@ def weighted_loss(logits: Any, ids: Any, weights: Any, avoid: Any) -> tuple[Any,
     Returns:
         Summed loss in nats, and the sum of weights to divide it by.
     """
+    rows, columns = (weights[:, 1:] > 0).nonzero(as_tuple=True)  # only target tokens meet the vocabulary
+    weight = weights[rows, columns + 1]
+    losses = token_losses(logits[rows, columns], ids[rows, columns + 1], avoid[rows, columns + 1])
+    return (weight * losses).sum(), weight.sum()
+
+
+def token_losses(logits: Any, targets: Any, avoid: Any) -> Any:
+    """-log p, or -log(1 - p) where the token is to be avoided, of each target token.
+
+    Args:
+        logits: (targets, vocabulary), float, of the positions that predict the targets.
+        targets: (targets,), int64.
+        avoid: (targets,), bool.
+
+    Returns:
+        (targets,), nats.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
-    rows, columns = (weights[:, 1:] > 0).nonzero(as_tuple=True)  # only target tokens meet the vocabulary
-    log_p = -cross_entropy(logits[rows, columns].float(), ids[rows, columns + 1], reduction="none")  # (targets,)
-    weight, is_avoided = weights[rows, columns + 1], avoid[rows, columns + 1]
+    log_p = -cross_entropy(logits.float(), targets, reduction="none")
     unlikelihood = -torch.log1p(-log_p.exp().clamp(max=MAX_PROBABILITY))
-    losses = torch.where(is_avoided, unlikelihood, -log_p)
-    return (weight * losses).sum(), weight.sum()
+    return torch.where(avoid, unlikelihood, -log_p)
