@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from synde_pipeline.base_model import ARTEFACT as BASE
-from synde_pipeline.base_model import Base, load, load_folder
+from synde_pipeline.base_model import Base, load
 from synde_pipeline.evaluation.query import logs_by_outcome
 from synde_pipeline.evaluation.replay_eval import Replayer, TaskSums
 from synde_pipeline.evaluation.stats import estimate, paired_difference, resamples, verdict
 from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.models.merge import MERGED, fresh_merged
+from synde_pipeline.models.merge import CycleModel, cycle_model, fresh_merged
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
 from synde_pipeline.settings import EvaluationConfig, Settings
@@ -36,19 +36,18 @@ ArmSums = dict[str, list[TaskSums]]
 def evaluate_cycle(
     warehouse: Warehouse, cycle: Cycle, trajectories: Iterable[Trajectory], settings: Settings
 ) -> dict[str, Any]:
-    """Replay a cycle's `report` tasks through base and merged model, with and without memory; returns the report.
+    """Replay a cycle's `report` tasks through base and candidate, with and without memory; returns the report.
 
     Raises:
         LineageError: the merged model is stale, or an evaluated task was learned from.
     """
     base = load(warehouse)
     merged = fresh_merged(warehouse, cycle, base.hash)
-    folder = warehouse.folder(MERGED, cycle.key)
     last_day = learned_until(warehouse, cycle, base)
     chosen = evaluation_set(trajectories, cycle.domain, last_day)
     memory = Memory.load(warehouse, settings.memory)
     n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.deltas))
-    models = {False: lambda: base.model, True: lambda: load_folder(folder, merged).model}
+    models = {False: lambda: CycleModel.plain(base.model), True: lambda: cycle_model(warehouse, cycle, base)}
     sums = replay_arms(models, base, chosen, memory, settings)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -69,15 +68,15 @@ def evaluate_cycle(
 
 
 def replay_arms(
-    models: dict[bool, Callable[[], Any]], base: Base, chosen: EvaluationSet, memory: Memory, settings: Settings
+    models: dict[bool, Callable[[], CycleModel]], base: Base, chosen: EvaluationSet, memory: Memory, settings: Settings
 ) -> ArmSums:
     """Score the four arms; one model is in memory at a time."""
     encoder = PromptEncoder(base.tokenizer, settings.prompt)
     sums: ArmSums = {}
     for trained, plain, shown in ((False, "none", "context"), (True, "weights", "dual")):
-        model = models[trained]()
+        loaded = models[trained]()
         for arm, arm_memory in ((plain, None), (shown, memory)):
-            replayer = Replayer(model, encoder, chosen.tools, arm_memory)
+            replayer = Replayer(loaded.model, encoder, chosen.tools, arm_memory, at=loaded.at)
             sums[arm] = replayer.replay(chosen.trajectories, arm)
     return {arm: sums[arm] for arm in ARMS}
 

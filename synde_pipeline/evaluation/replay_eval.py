@@ -6,7 +6,8 @@ likeliest of all tool names seen so far. Nothing is generated and no environment
 
 import copy
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,21 @@ class Replayer:
         encoder: of the model's tokenizer.
         tools: the tool names that compete for rank one.
         memory: what the arm shows; None for the arms without context.
+        at: entered around the model calls of one run, with its (domain, scope): lets a router pick an adapter.
     """
 
-    def __init__(self, model: Any, encoder: PromptEncoder, tools: Sequence[str], memory: Memory | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        encoder: PromptEncoder,
+        tools: Sequence[str],
+        memory: Memory | None,
+        at: Callable[[tuple[str, str]], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self._model = model
         self._encoder = encoder
         self._memory = memory
+        self._at = at
         self._candidates = {tool: encoder.tool_ids(tool) for tool in tools}
 
     def replay(self, trajectories: Iterable[Trajectory], label: str) -> list[TaskSums]:
@@ -59,7 +69,8 @@ class Replayer:
         sums: dict[str, TaskSums] = {}
         items = sorted(trajectories, key=lambda item: (item.task_id, item.trace_uid))
         for item in tqdm(items, desc=f"replay {label}", unit="run", disable=None, leave=False):
-            scored = self._score(item)
+            with self._at((item.domain, item.scope)):
+                scored = self._score(item)
             sums[item.task_id] = _add(sums[item.task_id], scored) if item.task_id in sums else scored
         return list(sums.values())
 

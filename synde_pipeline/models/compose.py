@@ -1,7 +1,8 @@
 """Composition: which adapters stand on the base, in which order, and adding them up exactly (law 7).
 
 Adapters of a domain are trained one on top of the other (sequential composition): independently trained ones do not
-add up in function (theory notes B.6). Writing a merged model to disk is in `merge`.
+add up in function (theory notes B.6). Those that are trained alone, to be routed, are in `bank` and in no ledger.
+Writing a merged model to disk is in `merge`.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ from typing import Any
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
-from synde_pipeline.storage import Warehouse
+from synde_pipeline.models.registry import champion
+from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.lora import AdapterWeights, read
@@ -31,14 +33,28 @@ class Entry:
 def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[Entry]:
     """The adapters that a cycle trains on top of: those of the domain's earlier cycles, in order.
 
+    Left out are rejected adapters, which never enter a ledger, and routed ones, which stand on the base alone.
+
     Raises:
         LineageError: one is missing, was trained on another base, or on another ledger.
     """
+    known = champion(warehouse)
     entries: list[Entry] = []
     for before in cycles(warehouse):
-        if before.domain == cycle.domain and before.number < cycle.number:
-            entries.append(checked_entry(warehouse, before, base_hash, entries))
+        if before.domain != cycle.domain or before.number >= cycle.number:
+            continue
+        header = warehouse.header(ADAPTERS, before.key)
+        if header is not None and is_routed(header):
+            continue
+        entry = checked_entry(warehouse, before, base_hash, entries)
+        if known.verdict_on(before.key, entry.adapter_hash) is not False:
+            entries.append(entry)
     return entries
+
+
+def is_routed(adapters: Header) -> bool:
+    """Whether a cycle's adapters were trained alone, to be routed."""
+    return adapters.info.get("config", {}).get("composition") == "routed"
 
 
 def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of: list[Entry]) -> Entry:
@@ -54,7 +70,8 @@ def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of:
     if shard is None:
         raise LineageError(f"{SHARDS}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
     check_inputs(shard, {"base_model": base_hash, "cycle": cycle.content_hash})
-    check_inputs(header, {"base_model": base_hash, "on_top_of": ledger_hash(on_top_of), SHARDS: shard.content_hash})
+    below = ledger_hash([] if is_routed(header) else on_top_of)
+    check_inputs(header, {"base_model": base_hash, "on_top_of": below, SHARDS: shard.content_hash})
     return Entry(cycle.key, header.content_hash)
 
 

@@ -1,29 +1,60 @@
-"""Adapters and merged models as artefacts: train on the composition so far, merge from the pinned base, record why."""
+"""Adapters and merged models as artefacts: train what the config says, put together what would be served, record why.
+
+A cycle is either sequential (trained on the composition so far, merged from the pinned base) or routed (adapters of
+their own, served side by side): how each is trained and put together is in `compose` and `bank`.
+"""
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.base_model import Base, load
+from synde_pipeline.base_model import Base, load, load_folder
 from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
-from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, compose, ledger_before, ledger_hash
+from synde_pipeline.models.bank import (
+    BankRow,
+    bank_hash,
+    candidate_bank,
+    groups_to_train,
+    load_bank,
+    table_of_rows,
+    train_groups,
+    write_bank,
+    write_groups,
+)
+from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, compose, is_routed, ledger_before, ledger_hash
+from synde_pipeline.models.route import Place
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, files_hash
 from synde_pipeline.training.buffer import Cycle
 from synde_pipeline.training.daily import SHARDS
+from synde_pipeline.training.groups import groups_of, replay_rule
 from synde_pipeline.training.lora import save
+from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import train_adapter
 
 MERGED = "merged_models"
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a training or a merge has to say of its result, and how to write it."""
+
+    counts: dict[str, int]
+    info: dict[str, Any]
+    write: Callable[[Path], None]
+
+
 def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> tuple[Header, bool]:
-    """Train the adapter of a cycle, unless the one that lies there was made from the same inputs (law 4).
+    """Train the adapters of a cycle, unless those that lie there were made from the same inputs (law 4).
 
     Returns:
-        The adapter's header, and whether anything was trained.
+        The adapters' header, and whether anything was trained.
 
     Raises:
         LineageError: the shard or an earlier adapter is missing or stale.
@@ -33,7 +64,11 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     base = load(warehouse)
     assert shard is not None  # noqa: S101 - read_table refuses a missing shard
     check_inputs(shard, {"base_model": base.hash, "cycle": cycle.content_hash})
-    entries = ledger_before(warehouse, cycle, base.hash)
+    entries: list[Entry] = []
+    if config.composition == "routed":
+        check_inputs(shard, {"replay": replay_rule(config)})
+    else:
+        entries = ledger_before(warehouse, cycle, base.hash)
     inputs = {
         "base_model": base.hash,
         "on_top_of": ledger_hash(entries),
@@ -43,8 +78,11 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     found = warehouse.header(ADAPTERS, cycle.key)
     if found is not None and found.inputs == inputs:
         return found, False
-    model = compose(warehouse, base, entries)
-    trained = train_adapter(model, rows, config, base.tokenizer.pad_token_id or 0)
+    if config.composition == "routed":
+        groups = groups_of(warehouse, cycle, config.scopes_per_adapter)
+        made = _train_routed(base, rows, groups, config, cycle.domain)
+    else:
+        made = _train_sequential(base, rows, compose(warehouse, base, entries), config)
     info = {
         "cycle": cycle.key,
         "domain": cycle.domain,
@@ -53,51 +91,134 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
         "trajectories": sorted({row["trace_uid"] for row in rows if not row["is_replay"]}),
         "replayed": sorted({row["trace_uid"] for row in rows if row["is_replay"]}),
         "memory_of": sorted({uid for row in rows for uid in row["memory_trajectories"]}),
-        "loss": [round(value, 5) for value in trained.curve],
+        **made.info,
     }
+    counts = {"sequences": len(rows), **made.counts}
+    return _publish(warehouse, (ADAPTERS, cycle.key), inputs, _Made(counts, info, made.write)), True
 
-    def write(folder: Path) -> None:
-        save(trained.peft_model, folder, base.header.info["name"], base.header.info["revision"])
-        _write_lineage(folder, inputs, info)
 
-    counts = {"sequences": len(rows), "target_tokens": trained.n_target_tokens, "steps": len(trained.curve)}
-    return _publish(warehouse, (ADAPTERS, cycle.key), inputs, (counts, info), write), True
+def _train_sequential(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig) -> _Made:
+    trained = train_adapter(model, rows, config, base.tokenizer.pad_token_id or 0)
+    counts = {"target_tokens": trained.n_target_tokens, "steps": len(trained.curve)}
+    name, revision = base.header.info["name"], base.header.info["revision"]
+    info = {"loss": [round(value, 5) for value in trained.curve]}
+    return _Made(counts, info, lambda folder: save(trained.peft_model, folder, name, revision))
+
+
+def _train_routed(
+    base: Base, rows: Sequence[ShardRow], numbers: dict[str, int], config: TrainingConfig, domain: str
+) -> _Made:
+    groups = groups_to_train(rows, numbers)
+    trained = train_groups(base, groups, config)
+    columns = zip_longest(*trained.curves)
+    present = [[value for value in column if value is not None] for column in columns]
+    about = [
+        {
+            "folder": group.folder,
+            "scopes": list(group.scopes),
+            "sequences": len(group.rows),
+            "first_loss": round(curve[0], 5),
+            "last_loss": round(curve[-1], 5),
+        }
+        for group, curve in zip(groups, trained.curves, strict=True)
+    ]
+    counts = {"target_tokens": sum(trained.n_target_tokens), "steps": len(present), "groups": len(groups)}
+    info = {"loss": [round(sum(values) / len(values), 5) for values in present], "groups": about}
+    return _Made(counts, info, lambda folder: write_groups(folder, trained, groups, base, domain))
 
 
 def merge_cycle(warehouse: Warehouse, cycle: Cycle) -> Header:
-    """Merge the pinned base with the domain's adapters up to a cycle: one float32 sum, rounded once (law 7)."""
+    """Put together what would be served if the cycle passes, unless it lies there already.
+
+    Sequential: the pinned base with the domain's adapters up to the cycle, one float32 sum, rounded once (law 7).
+    Routed: the table of the bank; its adapters stay where they are.
+    """
     base = load(warehouse)
-    entries = ledger_before(warehouse, cycle, base.hash)
-    entries.append(checked_entry(warehouse, cycle, base.hash, entries))
-    inputs = {"base_model": base.hash, "ledger": ledger_hash(entries)}
+    held = _held(warehouse, cycle, base.hash)
     found = warehouse.header(MERGED, cycle.key)
-    if found is not None and found.inputs == inputs:
+    if found is not None and found.inputs == held.inputs:
         return found
-    info = {"cycle": cycle.key, "domain": cycle.domain, "base": base.header.info["name"], "adapters": table_of(entries)}
+    info = {"cycle": cycle.key, "domain": cycle.domain, "base": base.header.info["name"], "kind": held.kind}
 
     def write(folder: Path) -> None:
-        model = compose(warehouse, base, entries)
+        if held.bank:
+            write_bank(folder, held.bank)
+            return
+        model = compose(warehouse, base, held.ledger)
         stored = _stored_dtype(base)
         (model if stored is None else model.to(stored)).save_pretrained(folder, safe_serialization=True)
         base.tokenizer.save_pretrained(folder)
-        _write_lineage(folder, inputs, info)
 
-    return _publish(warehouse, (MERGED, cycle.key), inputs, ({"adapters": len(entries)}, info), write)
+    made = _Made({"adapters": len(held.table)}, {**info, "adapters": held.table}, write)
+    return _publish(warehouse, (MERGED, cycle.key), held.inputs, made)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The adapters that a cycle's model holds: a ledger, or a bank."""
+
+    inputs: dict[str, str]
+    ledger: list[Entry]
+    bank: list[BankRow]
+
+    @property
+    def kind(self) -> str:
+        return "bank" if self.bank else "merged"
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        return table_of_rows(self.bank) if self.bank else table_of(self.ledger)
+
+
+def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> _Held:
+    header = warehouse.header(ADAPTERS, cycle.key)
+    if header is not None and is_routed(header):
+        rows = candidate_bank(warehouse, cycle, base_hash)
+        return _Held({"base_model": base_hash, "ledger": bank_hash(rows)}, [], rows)
+    entries = ledger_before(warehouse, cycle, base_hash)
+    entries.append(checked_entry(warehouse, cycle, base_hash, entries))
+    return _Held({"base_model": base_hash, "ledger": ledger_hash(entries)}, entries, [])
 
 
 def fresh_merged(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> Header:
-    """Header of a cycle's merged model, after its whole ledger was compared with the warehouse.
+    """Header of a cycle's merged model or bank, after all its adapters were compared with the warehouse.
 
     Raises:
         LineageError: the model, one of its adapters or a shard is missing or stale.
     """
-    entries = ledger_before(warehouse, cycle, base_hash)
-    entries.append(checked_entry(warehouse, cycle, base_hash, entries))
+    held = _held(warehouse, cycle, base_hash)
     header = warehouse.header(MERGED, cycle.key)
     if header is None:
         raise LineageError(f"{MERGED}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
-    check_inputs(header, {"base_model": base_hash, "ledger": ledger_hash(entries)})
+    check_inputs(header, held.inputs)
     return header
+
+
+@dataclass(frozen=True)
+class CycleModel:
+    """The model of a cycle, ready to run."""
+
+    model: Any
+    at: Callable[[Place], AbstractContextManager[None]]
+    """Model calls inside `with at((domain, scope))` use what is served there; a merged model is the same everywhere."""
+
+    @classmethod
+    def plain(cls, model: Any) -> "CycleModel":
+        """A model without a router."""
+        return cls(model, lambda _: nullcontext())
+
+
+def cycle_model(warehouse: Warehouse, cycle: Cycle, base: Base) -> CycleModel:
+    """Load what would be served if a cycle passes. A bank is put on the model of `base` itself.
+
+    Raises:
+        LineageError: it is missing or stale.
+    """
+    header = fresh_merged(warehouse, cycle, base.hash)
+    if header.info.get("kind") == "bank":
+        bank = load_bank(warehouse, base.model, candidate_bank(warehouse, cycle, base.hash))
+        return CycleModel(base.model, lambda place: bank.routed([place]))
+    return CycleModel.plain(load_folder(warehouse.folder(MERGED, cycle.key), header).model)
 
 
 def table_of(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -113,18 +234,15 @@ def _stored_dtype(base: Base) -> Any:
     return getattr(torch, name) if name else None
 
 
-def _write_lineage(folder: Path, inputs: dict[str, str], info: dict[str, Any]) -> None:
-    (folder / "lineage.json").write_text(json.dumps({"inputs": inputs, **info}, indent=1), "utf-8")
-
-
-def _publish(warehouse: Warehouse, where: tuple[str, str], inputs: dict[str, str], said: Any, write: Any) -> Header:
+def _publish(warehouse: Warehouse, where: tuple[str, str], inputs: dict[str, str], made: _Made) -> Header:
     artefact, key = where
-    counts, info = said
-    return warehouse.publish_folder(
-        artefact,
-        key,
-        write,
-        lambda folder: Header(
-            artefact=artefact, key=key, content_hash=files_hash(folder), inputs=inputs, counts=counts, info=info
-        ),
-    )
+
+    def write(folder: Path) -> None:
+        made.write(folder)
+        (folder / "lineage.json").write_text(json.dumps({"inputs": inputs, **made.info}, indent=1), "utf-8")
+
+    def describe(folder: Path) -> Header:
+        found = files_hash(folder)
+        return Header(artefact=artefact, key=key, content_hash=found, inputs=inputs, counts=made.counts, info=made.info)
+
+    return warehouse.publish_folder(artefact, key, write, describe)

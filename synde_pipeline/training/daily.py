@@ -18,6 +18,7 @@ from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import SOURCE, Cycle
 from synde_pipeline.training.examples import EXAMPLES, Example, examples_of
+from synde_pipeline.training.groups import replay_rule
 from synde_pipeline.training.pretrain import build_base, first_days
 from synde_pipeline.training.shards import SHARD, build_shard
 
@@ -76,6 +77,7 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Hea
         inputs={
             "base_model": base.hash,
             "cycle": cycle.content_hash,
+            "replay": replay_rule(settings.training),
             "settings": content_hash([settings.prompt.model_dump(), settings.memory.model_dump()]),
         },
         counts={

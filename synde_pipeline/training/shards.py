@@ -13,6 +13,7 @@ from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
 from synde_pipeline.training.examples import Example, ExampleTurn, shows_memory, turns_of
+from synde_pipeline.training.groups import groups_of, replay_of_groups
 from synde_pipeline.training.replay import replay_sample
 
 SHARD = pa.schema(
@@ -50,6 +51,8 @@ def build_shard(
 ) -> Shard:
     """Pack a cycle: claimed trajectories first, then replay, each in canonical order.
 
+    Replay is a random fifth of the whole; where adapters are routed, all that the touched groups were trained on.
+
     Half of the sequences (tip dropout) carry the memory items that their agent would have been shown: as of the day
     before, without the task itself. So the adapter works with and without context.
     """
@@ -58,7 +61,11 @@ def build_shard(
     for before in cycles(warehouse):
         if before.sequence < cycle.sequence:
             earlier |= _by_trajectory(claimed_examples(warehouse, before.key))
-    drawn = replay_sample(list(earlier), len(new), settings.buffer.replay_fraction, seed=cycle.key)
+    if settings.training.composition == "routed":
+        groups = groups_of(warehouse, cycle, settings.training.scopes_per_adapter)
+        drawn = replay_of_groups(groups, new, earlier, cycle.domain)
+    else:
+        drawn = replay_sample(list(earlier), len(new), settings.buffer.replay_fraction, seed=cycle.key)
     rows: list[ShardRow] = []
     for uid in sorted(new):
         rows += _sequences(new[uid], memory, encoder, settings, is_replay=False)

@@ -1,0 +1,223 @@
+"""Routed adapters as artefacts: training a cycle's groups, and the bank that serves all scopes seen so far.
+
+Which scopes share an adapter is in `training.groups`; the arithmetic of a bank, in `training.bank`; who gets which
+adapter, in `route`; what was accepted, in `registry`.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from synde_pipeline.base_model import Base
+from synde_pipeline.errors import LineageError
+from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, is_routed
+from synde_pipeline.models.registry import champion
+from synde_pipeline.models.route import Place, Router
+from synde_pipeline.records import content_hash
+from synde_pipeline.settings import TrainingConfig
+from synde_pipeline.storage import Header, Warehouse, read_json
+from synde_pipeline.training.bank import AdapterBank
+from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.lora import read, write
+from synde_pipeline.training.shards import ShardRow
+from synde_pipeline.training.train_bank import TrainedBank, train_bank
+
+TABLE = "bank.json"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scopes that share an adapter, and the sequences it is trained on."""
+
+    number: int
+    scopes: tuple[str, ...]
+    rows: list[ShardRow]
+
+    @property
+    def folder(self) -> str:
+        """Folder of its adapter inside the cycle's."""
+        return f"g{self.number:02d}"
+
+
+@dataclass(frozen=True)
+class BankRow:
+    """One adapter of a bank that is served."""
+
+    cycle: str
+    adapter_hash: str
+    """Content hash of the cycle's whole folder of adapters."""
+    folder: str
+    """Of this adapter inside it."""
+    domain: str
+    scopes: tuple[str, ...]
+    """Those that are routed to it."""
+
+    @property
+    def places(self) -> list[Place]:
+        """What it answers for."""
+        return [(self.domain, scope) for scope in self.scopes]
+
+
+# -- training -------------------------------------------------------------------------------------------------------
+
+
+def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Group]:
+    """The groups that have new trajectories, with all their sequences, in the shard's order."""
+    by_group: dict[int, list[ShardRow]] = defaultdict(list)
+    for row in rows:
+        by_group[groups[row["scope"]]].append(row)
+    return [
+        Group(number, tuple(sorted({row["scope"] for row in members})), members)
+        for number, members in sorted(by_group.items())
+        if not all(row["is_replay"] for row in members)
+    ]
+
+
+def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig) -> TrainedBank:
+    """Train every group's adapter from scratch on the pinned base, all in one pass."""
+    return train_bank(base.model, [group.rows for group in groups], config, base.tokenizer.pad_token_id or 0)
+
+
+def write_groups(folder: Path, trained: TrainedBank, groups: Sequence[Group], base: Base, domain: str) -> None:
+    """Write one PEFT folder a group, and the table of their keys."""
+    name = (base.header.info["name"], base.header.info["revision"])
+    for index, group in enumerate(groups):
+        write(trained.bank.weights(index), folder / group.folder, name, transposed=trained.bank.transposed)
+    table = [{"folder": group.folder, "key": {"domain": domain, "scopes": list(group.scopes)}} for group in groups]
+    write_table(folder, table)
+
+
+def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
+    """Write a bank's table."""
+    (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+
+# -- which adapters are in a bank -----------------------------------------------------------------------------------
+
+
+def candidate_bank(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[BankRow]:
+    """The bank of the domain if this cycle passes: its adapters, and the newest accepted ones of all other scopes.
+
+    Raises:
+        LineageError: one of the adapters is missing or was made from other inputs.
+    """
+    known = champion(warehouse)
+    entries: list[Entry] = []
+    for before in cycles(warehouse):
+        header = warehouse.header(ADAPTERS, before.key)
+        if before.domain != cycle.domain or before.number >= cycle.number or header is None or not is_routed(header):
+            continue
+        if known.verdict_on(before.key, header.content_hash):
+            entries.append(checked_entry(warehouse, before, base_hash, []))
+    return rows_of(warehouse, [*entries, checked_entry(warehouse, cycle, base_hash, [])])
+
+
+def champion_bank(warehouse: Warehouse, base_hash: str, domains: Iterable[str] | None = None) -> list[BankRow]:
+    """The adapters that serving uses, of all domains or of some; domains whose champion is merged have none.
+
+    Raises:
+        LineageError: an accepted adapter is missing, stale, or not the one that was accepted.
+    """
+    known = champion(warehouse)
+    by_key = {cycle.key: cycle for cycle in cycles(warehouse)}
+    rows: list[BankRow] = []
+    for domain, served in known.domains.items():
+        if served.kind != "bank" or (domains is not None and domain not in set(domains)):
+            continue
+        entries = []
+        for item in served.adapters:
+            if item.cycle not in by_key:
+                raise _gone(item.cycle, "missing", item.adapter)
+            entry = checked_entry(warehouse, by_key[item.cycle], base_hash, [])
+            if entry.adapter_hash != item.adapter:
+                raise _gone(item.cycle, entry.adapter_hash, item.adapter)
+            entries.append(entry)
+        rows += rows_of(warehouse, entries)
+    return rows
+
+
+def _gone(cycle: str, found: str, accepted: str) -> LineageError:
+    return LineageError(
+        f"{ADAPTERS}[{cycle}] is {found[:12]}",
+        expected=f"{accepted[:12]}, which was accepted",
+        remedy=f"evaluate cycle {cycle} again, or restore its adapters",
+    )
+
+
+def rows_of(warehouse: Warehouse, entries: Sequence[Entry]) -> list[BankRow]:
+    """The adapters of some cycles, oldest first; each scope belongs to the newest one that was trained on it."""
+    taken: set[Place] = set()
+    rows: list[BankRow] = []
+    for entry in reversed(entries):
+        found = []
+        for line in read_json(warehouse.folder(ADAPTERS, entry.cycle) / TABLE):
+            domain, scopes = line["key"]["domain"], line["key"]["scopes"]
+            free = tuple(scope for scope in scopes if (domain, scope) not in taken)
+            if free:
+                found.append(BankRow(entry.cycle, entry.adapter_hash, line["folder"], domain, free))
+        taken |= {place for row in found for place in row.places}
+        rows = found + rows
+    return rows
+
+
+def bank_hash(rows: Iterable[BankRow]) -> str:
+    """Content hash of a bank: its adapters and what is routed to them."""
+    return content_hash([asdict(row) for row in rows])
+
+
+def table_of_rows(rows: Iterable[BankRow]) -> list[dict[str, Any]]:
+    """A bank as flat rows for pages and metadata."""
+    return [
+        {
+            "cycle": row.cycle,
+            "adapter": row.adapter_hash,
+            "alpha": 1.0,
+            "folder": row.folder,
+            "scopes": ", ".join(row.scopes),
+        }
+        for row in rows
+    ]
+
+
+def write_bank(folder: Path, rows: Sequence[BankRow]) -> None:
+    """Write the table of a bank: which adapters it holds, and the scopes of each."""
+    write_table(folder, [asdict(row) for row in rows])
+
+
+# -- loading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BankOfAdapters:
+    """A loaded bank and its router, on the base's model."""
+
+    adapters: AdapterBank
+    router: Router
+
+    def route(self, domain: str, scope: str) -> int:
+        """Index of the adapter of a task, -1 for the plain base."""
+        return self.router.route(domain, scope)
+
+    @contextmanager
+    def routed(self, places: Sequence[Place]) -> Iterator[None]:
+        """Let model calls inside use the adapter of each row's (domain, scope); a single one stands for every row."""
+        with self.adapters.routed([self.route(*place) for place in places]):
+            yield
+
+
+def load_bank(warehouse: Warehouse, model: Any, rows: Sequence[BankRow]) -> BankOfAdapters:
+    """Put a bank's adapters on the pinned base's model, side by side.
+
+    Raises:
+        LineageError: an adapter is not the one that the row names, or does not fit the model.
+    """
+    for row in rows:
+        header: Header | None = warehouse.header(ADAPTERS, row.cycle)
+        if header is None or header.content_hash != row.adapter_hash:
+            raise _gone(row.cycle, header.content_hash if header else "missing", row.adapter_hash)
+    weights = [read(warehouse.folder(ADAPTERS, row.cycle) / row.folder) for row in rows]
+    return BankOfAdapters(AdapterBank.of(model, weights), Router.of(row.places for row in rows))
