@@ -1,5 +1,6 @@
 """Training one adapter on one shard. It receives a loaded model; what it stands on is decided by `models`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Trained:
 
 
 def train_adapter(model: Any, rows: Sequence[ShardRow], config: TrainingConfig, pad_id: int) -> Trained:
-    """Train a LoRA adapter on the model by AdamW with a linear decay; the model's own weights stay frozen.
+    """Train a LoRA adapter on the model by AdamW with a decaying rate; the model's own weights stay frozen.
 
     Raises:
         ValueError: the shard holds no sequence.
@@ -39,13 +40,18 @@ def train_adapter(model: Any, rows: Sequence[ShardRow], config: TrainingConfig, 
     peft_model.train()
     parameters = [p for p in peft_model.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(config.seed)
+    n_epochs = math.ceil(config.max_steps * config.batch_size / len(rows)) if config.max_steps else config.epochs
     batches = [
         order[start : start + config.batch_size]
-        for order in (torch.randperm(len(rows), generator=generator).tolist() for _ in range(config.epochs))
+        for order in (torch.randperm(len(rows), generator=generator).tolist() for _ in range(n_epochs))
         for start in range(0, len(rows), config.batch_size)
-    ]
+    ][: config.max_steps]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
+    schedule = (
+        torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=len(batches))
+        if config.schedule == "linear"
+        else torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
+    )
     curve = []
     for batch in tqdm(batches, desc="adapter", unit="step", disable=None, leave=False):
         curve.append(_step(peft_model, [rows[k] for k in batch], pad_id))

@@ -15,6 +15,7 @@ from synde_pipeline.evaluation.report import publish
 from synde_pipeline.logs.daily import load_all
 from synde_pipeline.models.compose import checked_entry, ledger_before
 from synde_pipeline.models.merge import MERGED, fresh_merged, merge_cycle, train_cycle
+from synde_pipeline.models.registry import reject
 from synde_pipeline.settings import BufferConfig, EvaluationConfig, MemoryConfig, PromptConfig, Settings
 from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.daily import publish_shard
@@ -72,6 +73,18 @@ def test_a_merged_model_is_base_plus_every_adapter_of_its_ledger(warehouse, two)
     merged = load_file(warehouse.folder(MERGED, second.key) / "model.safetensors")
     for name, tensor in merged.items():
         assert torch.allclose(tensor, expected[name], atol=1e-5), name
+
+
+def test_a_rejected_adapter_never_enters_the_ledger(warehouse, two):
+    first, second = two
+    base = load(warehouse)
+    assert [entry.cycle for entry in ledger_before(warehouse, second, base.hash)] == [first.key]
+    reject(warehouse, first, warehouse.header(MERGED, first.key), "worse")
+    assert ledger_before(warehouse, second, base.hash) == []
+    with pytest.raises(LineageError, match="was made from on_top_of"):  # it was trained on top of the rejected one
+        fresh_merged(warehouse, second, base.hash)
+    assert train_cycle(warehouse, second, SETTINGS.training)[1]
+    assert [row["cycle"] for row in merge_cycle(warehouse, second).info["adapters"]] == [second.key]
 
 
 def test_a_rewritten_shard_makes_adapter_model_and_report_stale(warehouse, two):

@@ -159,8 +159,9 @@ def test_the_order_of_groups_changes_no_adapter(order):
 
 
 @pytest.mark.parametrize("family", ["llama", "neox"])  # GPT-2's own dropout is on under PEFT, off in a bank
-def test_a_bank_of_one_learns_what_pefts_adapter_learns(family):
-    config = TrainingConfig(epochs=4, batch_size=2, learning_rate=1e-2)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_bank_of_one_learns_what_pefts_adapter_learns(family, schedule):
+    config = TrainingConfig(epochs=4, batch_size=2, learning_rate=1e-2, schedule=schedule)
     rows = [*ROWS, *GROUPS[1][:2]]  # whole batches, so that both walk through the same ones
     initial = attach(tiny(family), config)  # draws the A that `train_adapter` will start from
     start = {

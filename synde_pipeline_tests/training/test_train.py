@@ -125,6 +125,12 @@ def test_a_saved_adapter_is_pefts_own_format_and_rank_one(tmp_path):
     assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
 
 
+@pytest.mark.parametrize(("n_steps", "schedule"), [(1, "linear"), (5, "cosine"), (9, "linear")])
+def test_a_number_of_steps_overrides_the_epochs(n_steps, schedule):
+    config = CONFIG.model_copy(update={"max_steps": n_steps, "schedule": schedule})
+    assert len(train_adapter(tiny(), [*ROWS, ROWS[0]], config, 0).curve) == n_steps
+
+
 def test_the_papers_preset_trains_too():
     trained = train_adapter(tiny(), ROWS, PRESETS["paper"], 0)
     assert len(trained.curve) == 1
