@@ -128,15 +128,25 @@ def base_folder(warehouse: Warehouse, header: Header) -> Path:
     return Path(header.info["folder"]) if header.info["kind"] == "given" else warehouse.folder(ARTEFACT, "")
 
 
+def pinned(warehouse: Warehouse) -> Header:
+    """Header of the base that the warehouse is pinned to.
+
+    Raises:
+        BaseModelError: nothing is pinned yet.
+    """
+    header = warehouse.header(ARTEFACT, "")
+    if header is None:
+        raise BaseModelError("no base model is pinned", remedy="run `synde pretrain`, or set SYNDE_BASE_MODEL")
+    return header
+
+
 def load(warehouse: Warehouse) -> Base:
     """Load the base that the warehouse is pinned to.
 
     Raises:
         BaseModelError: nothing is pinned yet, or the files are not the pinned ones any more.
     """
-    header = warehouse.header(ARTEFACT, "")
-    if header is None:
-        raise BaseModelError("no base model is pinned", remedy="run `synde pretrain`, or set SYNDE_BASE_MODEL")
+    header = pinned(warehouse)
     folder = base_folder(warehouse, header)
     _verify(folder, header.content_hash, _fingerprint(folder))
     return load_folder(folder, header)

@@ -18,6 +18,8 @@ from synde_pipeline.settings import PromptConfig
 CONTROLS = ("<|task|>", "<|memory|>", "<|see|>", "<|think|>", "<|act|>", "<|args|>", "<|end|>")
 TASK, MEMORY, SEE, THINK, ACT, ARGS, END = CONTROLS
 PAD = "<|pad|>"
+AVOID = "<|avoid|>"
+"""Marker that only the embedded base knows: the options behind it failed."""
 
 
 class Turn(Protocol):
@@ -44,6 +46,8 @@ class StepSpan:
     """Empty range when the log has no reasoning."""
     tool: tuple[int, int]
     """The tool's name and the separator after it."""
+    arguments: tuple[int, int]
+    """The arguments alone; empty where the tool has none."""
     action: tuple[int, int]
     """Tool name, arguments and end marker: everything the agent decided."""
 
@@ -82,6 +86,7 @@ class PromptEncoder:
         self.config = config
         known = tokenizer.get_vocab()
         self._markers = {name: [known[name]] if name in known else self.text(f"\n{name}\n") for name in CONTROLS}
+        self._avoid = [known[AVOID]] if AVOID in known else None
         # A header and one whole step must fit: 3/8 + 1/6 + 1/6 + 1/6 + 1/12 of what the markers leave.
         room = config.window - sum(map(len, self._markers.values()))
         self._max_header = min(config.max_header, room * 3 // 8)
@@ -96,6 +101,15 @@ class PromptEncoder:
     def tool_ids(self, tool: str) -> list[int]:
         """Tokens of a tool's name and the separator after it, as they stand in every action."""
         return [*self._elide(tool, self._max_tool)[0], *self._markers[ARGS]]
+
+    def marker(self, control: str) -> list[int]:
+        """Tokens of a control marker, one where the tokenizer knows it."""
+        return self._markers[control]
+
+    def prompt(self, domain: str, task: str, memory: Sequence[MemoryItem]) -> Window:
+        """What an agent reads before its first observation."""
+        ids, n_memory, n_elided = self._header(domain, task, memory)
+        return Window(ids, n_context_tokens=n_memory, n_elided=n_elided)
 
     def windows(self, domain: str, task: str, memory: Sequence[MemoryItem], turns: Iterable[Turn]) -> list[Window]:
         """Cut a trajectory into windows so that every step is a target once.
@@ -129,7 +143,7 @@ class PromptEncoder:
         block: list[int] = []
         kept = 0
         for item in memory:  # nearest first: what does not fit any more is the least relevant
-            line = self.text(f"\n- {item.title}. {item.content}")
+            line = self._item(item)
             if len(block) + len(line) > self._max_header * 2 // 3:
                 break
             block += line
@@ -137,6 +151,24 @@ class PromptEncoder:
         memory_ids = [*self._markers[MEMORY], *block] if block else []
         task_ids, cut = self._elide(f"{domain}: {task}", self._max_header - len(memory_ids))
         return [*self._markers[TASK], *task_ids, *memory_ids], len(memory_ids), cut + len(memory) - kept
+
+    def _item(self, item: MemoryItem) -> list[int]:
+        """One memory item. The embedded base reads what holds at a place in the words of its own actions."""
+        place = item.place
+        if place and self._avoid is not None:
+            marker = self._markers[ARGS] if item.kind == "strategy" else self._avoid
+            return [
+                *self.text(place),
+                *self._markers[ACT],
+                *self.text(item.title),
+                *marker,
+                *self.text(item.content),
+            ]
+        if place:
+            return self.text(
+                f"\n- {place}, {item.title}: {'use' if item.kind == 'strategy' else 'avoid'} {item.content}"
+            )
+        return self.text(f"\n- {item.title}. {item.content}")
 
     def _piece(self, turn: Turn) -> _Piece:
         ids: list[int] = []
@@ -156,7 +188,9 @@ class PromptEncoder:
         tool_end = len(ids)
         arguments, cut = self._elide(turn.arguments, self._max_action)
         ids += [*arguments, *self._markers[END]]
-        span = StepSpan(turn.index, reasoning, (start, tool_end), (start, len(ids)))
+        span = StepSpan(
+            turn.index, reasoning, (start, tool_end), (tool_end, tool_end + len(arguments)), (start, len(ids))
+        )
         return _Piece(ids, span, n_elided + cut)
 
     def _elide(self, text: str, limit: int) -> tuple[list[int], int]:
@@ -179,6 +213,5 @@ def _append(window: Window, piece: _Piece, *, is_target: bool) -> None:
     window.n_elided += piece.n_elided
     if is_target:
         span = piece.span
-        window.targets.append(
-            StepSpan(span.index, *(((a + at), (b + at)) for a, b in (span.reasoning, span.tool, span.action)))
-        )
+        parts = (span.reasoning, span.tool, span.arguments, span.action)
+        window.targets.append(StepSpan(span.index, *((a + at, b + at) for a, b in parts)))

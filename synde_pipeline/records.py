@@ -144,6 +144,12 @@ def split_of(task_id: str, *, gate: float = 0.2, report: float = 0.2) -> Split:
     return "train" if fraction < train else "gate" if fraction < train + gate else "report"
 
 
+def place_of(scope: str) -> str:
+    """Name of the place that a scope names: `zormek` of `site:zormek`; empty for `tool:` scopes and for none."""
+    kind, _, name = scope.partition(":")
+    return "" if kind == "tool" else name
+
+
 class Lesson(Record):
     """One thing a single trajectory teaches, already generalised; the literals that condition it are in `scope`."""
 
@@ -238,6 +244,11 @@ class MemoryItem(Record):
     content: str
     supports: tuple[Support, ...]
     """Trajectories whose evidence the text rests on, in canonical order."""
+
+    @property
+    def place(self) -> str:
+        """Name of the place that the item is about (`zormek` of `site:zormek`); empty for what holds anywhere."""
+        return place_of(self.scope)
 
     @property
     def task_ids(self) -> frozenset[str]:

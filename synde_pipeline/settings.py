@@ -137,6 +137,32 @@ class EvaluationConfig(Config):
     seed: int = 0
 
 
+class SimulationConfig(Config):
+    """The embedded worlds: who lives in them, how hard they are, and how much an evaluation tries.
+
+    A warehouse with this group is a laboratory: its cycles are evaluated by acting, not by replaying logs.
+    """
+
+    seed: int = Field(default=1, ge=0)
+    """Of places, conventions, tasks and sampling."""
+    episodes_per_day: int = Field(default=96, ge=1)
+    places: int = Field(default=24, ge=1)
+    """Sites, repositories and notebooks on the first day: half of them sites, a quarter each of the others."""
+    new_places_per_day: int = Field(default=0, ge=0)
+    """Places that open on each later day."""
+    n_facts: int = Field(default=4, ge=2, le=6)
+    """Facts about its place that a task needs."""
+    transient_rate: float = Field(default=0.0, ge=0, lt=1)
+    decoy_rate: float = Field(default=0.0, ge=0, le=1)
+    drift_day: int | None = Field(default=None, ge=2)
+    """Day from which on `drift_share` of the conventions are other ones; None leaves them as they are."""
+    drift_share: float = Field(default=0.5, gt=0, le=1)
+    gate_tasks: int = Field(default=96, ge=2)
+    """Tasks of the split `gate` that decide on one cycle."""
+    report_tasks: int = Field(default=96, ge=2)
+    """Tasks of the split `report` that each arm of a cycle's report tries."""
+
+
 class Settings(Config):
     """All knobs of one warehouse."""
 
@@ -154,6 +180,8 @@ class Settings(Config):
     buffer: BufferConfig = BufferConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    simulation: SimulationConfig | None = None
+    """Set by `synde demo` and by studies; None for users' logs."""
 
     @property
     def warehouse(self) -> Path:

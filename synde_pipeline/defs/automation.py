@@ -6,7 +6,7 @@ from itertools import takewhile
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from synde_pipeline.defs.evaluation import eval_reports
+from synde_pipeline.defs.evaluation import eval_reports, promoted_model
 from synde_pipeline.defs.instance import fail_dead_runs
 from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.memory import curated_memory, memory_deltas
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 3
 """Failed or cancelled runs after which a cycle waits for a person."""
 
 DAILY_ASSETS = [raw_logs, reflections, memory_deltas, curated_memory, training_examples]
-CYCLE_ASSETS = [base_model, training_shards, adapters, merged_models, eval_reports]
+CYCLE_ASSETS = [base_model, training_shards, adapters, merged_models, eval_reports, promoted_model]
 
 _RUNNING = [
     DagsterRunStatus.QUEUED,
@@ -44,7 +44,7 @@ cycle_job = dg.define_asset_job(
     "training_cycle",
     selection=dg.AssetSelection.assets(*CYCLE_ASSETS),
     partitions_def=training_cycles,
-    description="One training cycle: shard, adapter, merged model, eval report.",
+    description="One training cycle: shard, adapter, merged model, eval report, the gate's decision.",
 )
 
 

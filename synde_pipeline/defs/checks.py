@@ -94,7 +94,8 @@ def evaluated_tasks_were_never_learned(synde: Synde) -> dg.AssetCheckResult:
 
 
 def _evaluated(warehouse: Warehouse, key: str) -> set[str]:
-    return {task["task_id"] for task in read_json(warehouse.folder(REPORTS, key) / "report.json")["tasks"]}
+    report = read_json(warehouse.folder(REPORTS, key) / "report.json")
+    return {task["task_id"] for task in report.get("tasks", ())} | set(report.get("task_ids", ()))
 
 
 def _lineage_result(comparisons: list) -> dg.AssetCheckResult:

@@ -5,16 +5,21 @@ from typing import Any
 
 import dagster as dg
 
+from synde_pipeline.base_model import pinned
 from synde_pipeline.defs.memory import curated_memory
 from synde_pipeline.defs.models import merged_models
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
-from synde_pipeline.evaluation.arms import METRICS, evaluate_cycle
-from synde_pipeline.evaluation.report import publish, small_svg
+from synde_pipeline.evaluation.arms import evaluate_cycle
+from synde_pipeline.evaluation.gate import decide
+from synde_pipeline.evaluation.report import TITLES, measured, publish, small_svg
 from synde_pipeline.lease import lease
 from synde_pipeline.logs.daily import load_all
-from synde_pipeline.training.buffer import find_cycle
+from synde_pipeline.models.registry import champion
+from synde_pipeline.settings import Settings
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.buffer import Cycle, find_cycle
 
 
 @dg.asset(
@@ -30,7 +35,7 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
     warehouse = synde.warehouse
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
-        report = evaluate_cycle(warehouse, cycle, load_all(warehouse), synde.settings)
+        report = _report(warehouse, cycle, synde.settings)
         header = publish(warehouse, cycle.key, report, {"merged_models": report["model"]["hash"]})
     path = warehouse.folder("eval_reports", cycle.key) / "report.html"
     return dg.MaterializeResult(
@@ -44,13 +49,46 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
     )
 
 
+def _report(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
+    """By acting where the warehouse belongs to a simulation, else by replaying logs."""
+    if settings.simulation is None:
+        return evaluate_cycle(warehouse, cycle, load_all(warehouse), settings)
+    from synde_pipeline.simulation import evaluate  # only laboratories load it
+
+    return evaluate.evaluate_cycle(warehouse, cycle, settings)
+
+
+@dg.asset(
+    partitions_def=training_cycles,
+    deps=[eval_reports],
+    group_name="evaluation",
+    kinds={"json"},
+    owners=OWNERS,
+    pool="synde_cycles",
+)
+def promoted_model(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
+    """The gate's decision: passed, the champion moves; failed or no evidence, it stays. The run is green either way."""
+    warehouse = synde.warehouse
+    with lease(warehouse.root, "training", log=context.log.info):
+        base = pinned(warehouse)
+        verdict = decide(warehouse, find_cycle(warehouse, context.partition_key), base.content_hash)
+        served = champion(warehouse)
+    return dg.MaterializeResult(
+        metadata={
+            "accepted": str(verdict.accepted),
+            "reason": verdict.reason,
+            "champion": served.hash,
+            "domains": dg.MetadataValue.json({domain: found.cycle for domain, found in served.domains.items()}),
+        }
+    )
+
+
 def numbers(section: dict[str, Any]) -> dict[str, float]:
     """Each arm's metrics as numbers, which Dagster plots over cycles; none where there were not enough tasks."""
     return {
-        f"{metric}_{arm}": values[metric]["value"]
+        f"{metric}_{arm}": found["value"]
         for arm, values in section["arms"].items()
-        for metric in METRICS
-        if metric in values
+        for metric, found in measured(values).items()
     }
 
 
@@ -60,4 +98,5 @@ def plot(section: dict[str, Any]) -> dg.MarkdownMetadataValue:
     if not svg:
         return dg.MetadataValue.md(section["arms"]["none"]["note"])
     data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return dg.MetadataValue.md(f"nats per action token\n\n![arms](data:image/svg+xml;base64,{data})")
+    metric = next(iter(measured(section["arms"]["none"])))
+    return dg.MetadataValue.md(f"{TITLES[metric]}\n\n![arms](data:image/svg+xml;base64,{data})")

@@ -26,8 +26,12 @@ from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
 
 ARMS = ("none", "context", "weights", "dual")
 REPORTS = "eval_reports"
-METRICS = {"nll": True, "tool_top1": False}
-"""Metric -> whether lower is better. nll: nats per action token; tool_top1: share of steps."""
+METRICS = {"success": False, "nll": True, "tool_top1": False, "steps": True}
+"""Metric -> whether lower is better. success: share of tasks solved; nll: nats per action token; tool_top1: share of
+steps; steps: actions per task. A report has the ones that its method measures, in this order."""
+
+Ratios = dict[str, tuple[Any, Any]]
+"""Metric -> numerator and denominator per unit, each of shape (units,)."""
 
 ArmSums = dict[str, list[TaskSums]]
 """Arm -> one row a task, same tasks in the same order in every arm."""
@@ -98,28 +102,43 @@ def _about(chosen: EvaluationSet, sums: ArmSums, last_day: date, n_checked: int)
 
 
 def summarise(sums: ArmSums, config: EvaluationConfig) -> dict[str, Any]:
-    """Arms and their paired differences from `none`, with intervals; too few tasks give a note and no number."""
-    n_tasks = len(sums["none"])
-    if n_tasks < config.min_tasks:
-        note = f"not enough tasks (n={n_tasks}, needs {config.min_tasks})"
-        return {"arms": {arm: {"n": n_tasks, "note": note} for arm in ARMS}, "differences": {}}
-    draws = resamples(n_tasks, config)
-    ratios = {arm: _ratios(rows) for arm, rows in sums.items()}
-    arms = {arm: _costs(rows) for arm, rows in sums.items()}
-    differences: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS[1:]}
-    for metric, lower_is_better in METRICS.items():
-        for arm in ARMS:
-            arms[arm][metric] = asdict(estimate(*ratios[arm][metric], draws, config.confidence))
-        for arm in ARMS[1:]:
-            found = paired_difference(ratios[arm][metric], ratios["none"][metric], draws, config.confidence)
-            differences[arm][metric] = {
-                **asdict(found),
-                "against_none": verdict(found, lower_is_better=lower_is_better),
-            }
+    """Arms of a replay and their paired differences from `none`."""
+    return summarise_ratios(
+        {arm: _ratios(rows) for arm, rows in sums.items()},
+        {arm: _costs(rows) if rows else {"n": 0} for arm, rows in sums.items()},
+        config,
+    )
+
+
+def summarise_ratios(
+    ratios: dict[str, Ratios], costs: dict[str, dict[str, Any]], config: EvaluationConfig
+) -> dict[str, Any]:
+    """Arms and their paired differences from `none`, with intervals; too few units give a note and no number.
+
+    Args:
+        ratios: arm -> metric -> numerator and denominator per unit (task or place), same units in every arm.
+        costs: arm -> what else is told of it; `n` is what its numbers rest on.
+        config: resamples, confidence, and the fewest units.
+    """
+    n_units = len(next(iter(next(iter(ratios.values())).values()))[0])
+    if n_units < config.min_tasks:
+        note = f"not enough tasks (n={n_units}, needs {config.min_tasks})"
+        return {"arms": {arm: {"n": n_units, "note": note} for arm in ratios}, "differences": {}}
+    draws = resamples(n_units, config)
+    arms = {arm: dict(costs[arm]) for arm in ratios}
+    differences: dict[str, dict[str, Any]] = {arm: {} for arm in ratios if arm != "none"}
+    for arm, metrics in ratios.items():
+        for metric, ratio in metrics.items():
+            arms[arm][metric] = asdict(estimate(*ratio, draws, config.confidence))
+            if arm == "none" or "none" not in ratios:
+                continue
+            found = paired_difference(ratio, ratios["none"][metric], draws, config.confidence)
+            against = verdict(found, lower_is_better=METRICS[metric])
+            differences[arm][metric] = {**asdict(found), "against_none": against}
     return {"arms": arms, "differences": differences}
 
 
-def _ratios(rows: Sequence[TaskSums]) -> dict[str, tuple[Any, Any]]:
+def _ratios(rows: Sequence[TaskSums]) -> Ratios:
     def column(name: str) -> Any:
         return np.array([getattr(row, name) for row in rows], np.float64)
 

@@ -3,13 +3,14 @@
 from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.arms import REPORTS
+from synde_pipeline.evaluation.gate import is_decided
 from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
 
 
 def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
-    """Whether a cycle lacks a report of a model that was made from the shard and adapters lying there now."""
+    """Whether a cycle lacks a report of a model that was made from what lies there now, or the gate's decision on it."""
     base, report = warehouse.header(BASE, ""), warehouse.header(REPORTS, cycle.key)
     if base is None or report is None:
         return True
@@ -17,7 +18,7 @@ def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
         model = fresh_merged(warehouse, cycle, base.content_hash)
     except LineageError:
         return True
-    return report.inputs.get(MERGED) != model.content_hash
+    return report.inputs.get(MERGED) != model.content_hash or not is_decided(warehouse, cycle)
 
 
 def due_cycles(warehouse: Warehouse) -> list[Cycle]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,15 @@ from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
 
-TITLES = {"nll": "NLL of the logged action (nats per token, lower is better)", "tool_top1": "Logged tool ranks first"}
-_COLOURS = {"none": "#8a8f98", "context": "#2b6cb0", "weights": "#c05621", "dual": "#2f855a"}
-_UNHASHED = {"latency_ms", "seconds", "logs"}
+TITLES = {
+    "success": "Share of tasks solved",
+    "nll": "NLL of the logged action (nats per token, lower is better)",
+    "tool_top1": "Logged tool ranks first",
+    "steps": "Actions per task (lower is better)",
+}
+HEADS = {"success": "success", "nll": "nats/token", "tool_top1": "tool top-1", "steps": "actions"}
+COLOURS = {"none": "#8a8f98", "context": "#2b6cb0", "weights": "#c05621", "dual": "#2f855a"}
+_UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs"}
 """Measured times, and what else happened to lie in the warehouse when the report was made."""
 
 
@@ -24,30 +31,32 @@ def publish(warehouse: Warehouse, key: str, report: dict[str, Any], inputs: dict
 
     def describe(_: Path) -> Header:
         info = {"is_time_split": report["evaluation"]["is_time_split"], "domain": report["domain"]}
+        info["has_gate"] = "gate" in report
         counts = {"tasks": report["evaluation"]["n_tasks"]}
-        hashed = content_hash(_without_times(report))
+        hashed = content_hash(without_times(report))
         return Header(artefact=REPORTS, key=key, content_hash=hashed, inputs=inputs, counts=counts, info=info)
 
     return warehouse.publish_folder(REPORTS, key, write, describe)
 
 
-def _without_times(value: Any) -> Any:
+def without_times(value: Any) -> Any:
+    """A JSON value without its measured times, for content hashes."""
     if isinstance(value, dict):
-        return {name: _without_times(part) for name, part in value.items() if name not in _UNHASHED}
-    return [_without_times(part) for part in value] if isinstance(value, list) else value
+        return {name: without_times(part) for name, part in value.items() if name not in _UNHASHED}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
 
 
-def rows_of(section: dict[str, Any]) -> list[dict[str, str]]:
-    """The four-arm table as text cells; `section` has `arms` and `differences`."""
+def rows_of(section: dict[str, Any], arms: Sequence[str] = ARMS) -> list[dict[str, str]]:
+    """The table of arms as text cells; `section` has `arms` and `differences`."""
     rows = []
-    for arm in ARMS:
+    for arm in arms:
         values = section["arms"][arm]
         if "note" in values:
             rows.append({"arm": arm, "n": str(values["n"]), "note": values["note"]})
             continue
         row = {"arm": arm, "n": str(values["n"])}
-        for metric in METRICS:
-            row[metric] = _with_interval(values[metric])
+        for metric, found in measured(values).items():
+            row[metric] = _with_interval(found)
             found = section["differences"].get(arm, {}).get(metric)
             row[f"{metric}_difference"] = (
                 f"{_with_interval(found, sign=True)} {found['against_none']}" if found else "-"
@@ -57,23 +66,36 @@ def rows_of(section: dict[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
+def measured(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics of an arm with their intervals, the first of them the one that counts."""
+    intervals = values.get("intervals", values)
+    return {metric: intervals[metric] for metric in METRICS if isinstance(intervals.get(metric), dict)}
+
+
 def _with_interval(found: dict[str, Any], *, sign: bool = False) -> str:
     form = "+.3f" if sign else ".3f"
     return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
 
 
-def text_table(section: dict[str, Any], confidence: float = 0.95) -> str:
-    """The four-arm table for a terminal."""
-    rows = rows_of(section)
+def text_table(section: dict[str, Any], confidence: float = 0.95, arms: Sequence[str] = ARMS) -> str:
+    """The table of arms for a terminal."""
+    rows = rows_of(section, arms)
     if "note" in rows[0]:
         return f"  all arms: {rows[0]['note']}"
-    names = ["arm", "n", "nll", "nll_difference", "tool_top1", "tool_top1_difference", "context_tokens"]
-    heads = ["arm", "tasks", "nats/token", "against none", "tool top-1", "against none", "context tokens"]
+    metrics = list(measured(section["arms"][arms[0]]))
+    unit = "place" if "n_places" in section["arms"][arms[0]] else "task"
+    names = ["arm", "n", *(name for metric in metrics for name in (metric, f"{metric}_difference")), "context_tokens"]
+    heads = [
+        "arm",
+        "tasks",
+        *(head for metric in metrics for head in (HEADS[metric], "against none")),
+        "context tokens",
+    ]
     cells = [heads, *[[row[name] for name in names] for row in rows]]
     widths = [max(len(line[k]) for line in cells) for k in range(len(heads))]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
     return "\n".join(
-        [*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by task, differences paired"]
+        [*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by {unit}, differences paired"]
     )
 
 
@@ -86,6 +108,7 @@ def render(report: dict[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         titles=TITLES,
+        heads=[(HEADS[m], m) for m in METRICS],
         tables={name: rows_of(section) for name, section in sections.items()},
         plots={name: plots(section) for name, section in sections.items()},
         per_task=_per_task_plot(report),
@@ -97,67 +120,68 @@ def plots(section: dict[str, Any]) -> list[str]:
     if "note" in section["arms"]["none"]:
         return []
     drawn = []
-    for metric in METRICS:
-        figure, axes = _figure(4.6, 2.6)
+    for metric in measured(section["arms"]["none"]):
+        drawing, axes = figure(4.6, 2.6)
         for k, arm in enumerate(ARMS):
-            found = section["arms"][arm][metric]
+            found = measured(section["arms"][arm])[metric]
             error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
-            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=_COLOURS[arm], capsize=5)
+            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=COLOURS[arm], capsize=5)
         axes.set_xticks(range(len(ARMS)), ARMS)
         axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)
         axes.grid(axis="y", alpha=0.3)
-        drawn.append(_svg(figure))
+        drawn.append(_svg(drawing))
     return drawn
 
 
 def _per_task_plot(report: dict[str, Any]) -> str:
     """Each task's change in nats per token against `none`, by arm: who gains and who is harmed."""
-    if not report["tasks"]:
+    if not report.get("tasks"):
         return ""
-    figure, axes = _figure(7.2, 2.8)
+    drawing, axes = figure(7.2, 2.8)
     for arm in ARMS[1:]:
         changes = sorted(_nll(task, arm) - _nll(task, "none") for task in report["tasks"])
-        axes.plot(range(len(changes)), changes, "o-", color=_COLOURS[arm], label=arm, markersize=4, linewidth=1)
+        axes.plot(range(len(changes)), changes, "o-", color=COLOURS[arm], label=arm, markersize=4, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("tasks of this domain, sorted by change", fontsize=8)
     axes.set_ylabel("nats per token against none", fontsize=8)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    return _svg(figure)
+    return _svg(drawing)
 
 
 def _nll(task: dict[str, Any], arm: str) -> float:
     return task["arms"][arm]["nll"] / task["arms"][arm]["n_tokens"]
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def figure(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure and its axes."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    axes = drawing.add_subplot()
     axes.tick_params(labelsize=8)
-    return figure, axes
+    return drawing, axes
 
 
-def _svg(figure: Any) -> str:
+def _svg(drawing: Any) -> str:
     import matplotlib
 
     buffer = io.StringIO()
     # A fixed salt and no date: equal reports are equal bytes.
     with matplotlib.rc_context({"svg.hashsalt": "synde", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        drawing.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
 
 def small_svg(section: dict[str, Any]) -> str:
-    """A plot for Dagster's metadata: nats per token of the four arms, with intervals.
+    """A plot for Dagster's metadata: the metric that counts for the four arms, with intervals.
 
     Under 600 bytes, because Dagster hides markdown of 1,000 characters behind a button and base64 adds a third.
     """
     if "note" in section["arms"]["none"]:
         return ""
-    found = [section["arms"][arm]["nll"] for arm in ARMS]
+    found = [next(iter(measured(section["arms"][arm]).values())) for arm in ARMS]
     low, high = min(value["low"] for value in found), max(value["high"] for value in found)
     scale = 70 / ((high - low) or 1)
     text = "font-size='10' font-family='sans-serif' text-anchor='middle' fill='#777'"
@@ -166,7 +190,7 @@ def small_svg(section: dict[str, Any]) -> str:
         x = 42 + 85 * k
         top, middle, bottom = (round(5 + (high - value[name]) * scale) for name in ("high", "value", "low"))
         parts.append(
-            f"<path stroke='{_COLOURS[arm]}' d='M{x} {top}V{bottom}m-5 {middle - bottom}h10'/>"
+            f"<path stroke='{COLOURS[arm]}' d='M{x} {top}V{bottom}m-5 {middle - bottom}h10'/>"
             f"<text x='{x}' y='92'>{arm} {value['value']:.3f}</text>"
         )
     return "".join([*parts, "</svg>"])

@@ -13,6 +13,7 @@ from synde_pipeline.logs.landing import IMPORT_QUARANTINE
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED
+from synde_pipeline.models.registry import champion
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
@@ -40,8 +41,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "adapters": len(warehouse.keys(ADAPTERS)),
         "models": len(warehouse.keys(MERGED)),
         "base": base.info["name"] if base else None,
-        # Promotion comes with the gate: until then no model is served, and none is called champion.
-        "champion": None,
+        "champion": {domain: found.cycle for domain, found in champion(warehouse).domains.items()} or None,
         "latest_report": str(latest.resolve()) if latest else None,
     }
 

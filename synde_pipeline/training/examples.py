@@ -4,15 +4,15 @@ How much a step weighs is in `weights`; which examples share a cycle, in `buffer
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from synde_pipeline.records import Reflection, Trajectory, split_of
 from synde_pipeline.settings import TrainingConfig
-from synde_pipeline.training.weights import Signal, signal_of, weight_of
+from synde_pipeline.training.weights import signals_of, weight_of
 
 EXAMPLES = pa.schema(
     [
@@ -61,6 +61,8 @@ EXAMPLES = pa.schema(
     ]
 )
 
+Item = TypeVar("Item")
+
 Example = dict[str, Any]
 """One row of `EXAMPLES`."""
 
@@ -72,8 +74,8 @@ def examples_of(trajectory: Trajectory, reflection: Reflection, config: Training
     """
     if split_of(trajectory.task_id) != "train":
         return []
-    signals: list[Signal] = [signal_of(trajectory, step, reflection) for step in trajectory.steps]
-    if all(signal == "context" for signal in signals):
+    signals = signals_of(trajectory, reflection, config)
+    if not set(signals) & {"imitate", "avoid"}:
         return []
     examples: list[Example] = []
     history: list[str] = []
@@ -119,15 +121,23 @@ class ExampleTurn:
 
 
 def turns_of(examples: Iterable[Example]) -> list[ExampleTurn]:
-    """The examples of one trajectory as turns, in step order."""
+    """The examples of one trajectory as turns, in step order.
+
+    Repaired attempts are left out, and the call that mended them sees what the first of them saw: as if the agent had
+    known.
+    """
     turns = []
+    seen_first: str | None = None
     for example in sorted(examples, key=lambda row: row["metadata"]["step_index"]):
         tool, _, arguments = example["target"]["action"].partition(" ")
-        meta = example["metadata"]
+        meta, state = example["metadata"], example["context"]["state"]["observation"]
+        if meta["signal"] == "repaired":
+            seen_first = state if seen_first is None else seen_first
+            continue
         turns.append(
             ExampleTurn(
                 index=meta["step_index"],
-                state=example["context"]["state"]["observation"],
+                state=state if seen_first is None else seen_first,
                 reasoning=example["target"]["reasoning"],
                 tool=tool,
                 arguments=arguments,
@@ -135,10 +145,28 @@ def turns_of(examples: Iterable[Example]) -> list[ExampleTurn]:
                 weight=meta["contrastive_weight"],
             )
         )
+        seen_first = None
     return turns
 
 
 def shows_memory(trace_uid: str, *, dropout: float) -> bool:
     """Whether a trajectory is trained with its memory items in context (tip dropout): by a hash of its id."""
-    digest = hashlib.sha256(f"tips:{trace_uid}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 >= dropout
+    return _fraction(f"tips:{trace_uid}") >= dropout
+
+
+def shown_part(items: Sequence[Item], trace_uid: str, view: int, *, dropout: float) -> list[Item]:
+    """The memory items that one view of a trajectory shows: none, or a random number of random ones, in their order.
+
+    The sampled form of distilling a context into weights: the same actions are learned with and without it.
+    """
+    key = f"tips:{trace_uid}:{view}"
+    if not items or _fraction(key) < dropout:
+        return []
+    n = 1 + int(_fraction(f"number:{key}") * len(items))
+    kept = set(sorted(range(len(items)), key=lambda k: _fraction(f"item {k}:{key}"))[:n])
+    return [item for k, item in enumerate(items) if k in kept]
+
+
+def _fraction(key: str) -> float:
+    """A number from 0 to 1 that follows from a text."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

@@ -1,6 +1,7 @@
 """A cycle's claimed examples plus replay -> packed token sequences with a weight and a flag for every token."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -9,10 +10,11 @@ import pyarrow as pa
 
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import PromptEncoder, Window
+from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
-from synde_pipeline.training.examples import Example, ExampleTurn, shows_memory, turns_of
+from synde_pipeline.training.examples import Example, ExampleTurn, shown_part, shows_memory, turns_of
 from synde_pipeline.training.groups import groups_of, replay_of_groups
 from synde_pipeline.training.replay import replay_sample
 
@@ -85,36 +87,62 @@ def _sequences(
     examples: list[Example], memory: Memory, encoder: PromptEncoder, settings: Settings, *, is_replay: bool
 ) -> list[ShardRow]:
     meta, task = examples[0]["metadata"], examples[0]["context"]["task"]
-    items = []
-    if shows_memory(meta["trajectory_id"], dropout=settings.training.tip_dropout):
-        day_before = date.fromisoformat(meta["day"]) - timedelta(days=1)
-        items = memory.recall(task, domain=meta["domain"], as_of=day_before, without_task=meta["task_id"])
     turns = turns_of(examples)
-    supports = sorted({support.trace_uid for item in items for support in item.supports})
     rows = []
-    for window in encoder.windows(meta["domain"], task, items, turns):
-        weights, avoid = token_weights(window, turns)
-        if any(weights):
-            rows.append(
-                {
-                    "trace_uid": meta["trajectory_id"],
-                    "task_id": meta["task_id"],
-                    "scope": meta["scope"],
-                    "is_replay": is_replay,
-                    "n_memory_items": len(items),
-                    "memory_trajectories": supports,
-                    "n_dropped_steps": window.n_dropped_steps,
-                    "n_elided": window.n_elided,
-                    "input_ids": window.ids,
-                    "weights": weights,
-                    "avoid": avoid,
-                }
-            )
+    for items in _views(examples[0], memory, settings):
+        supports = sorted({support.trace_uid for item in items for support in item.supports})
+        for window in encoder.windows(meta["domain"], task, items, turns):
+            weights, avoid = token_weights(window, turns, arguments_only=settings.training.credit == "step")
+            if any(weights):
+                rows.append(
+                    {
+                        "trace_uid": meta["trajectory_id"],
+                        "task_id": meta["task_id"],
+                        "scope": meta["scope"],
+                        "is_replay": is_replay,
+                        "n_memory_items": len(items),
+                        "memory_trajectories": supports,
+                        "n_dropped_steps": window.n_dropped_steps,
+                        "n_elided": window.n_elided,
+                        "input_ids": window.ids,
+                        "weights": weights,
+                        "avoid": avoid,
+                    }
+                )
     return rows
 
 
-def token_weights(window: Window, turns: list[ExampleTurn]) -> tuple[list[float], list[bool]]:
-    """Weights and unlikelihood flags of tokens: reasoning and action of imitated steps, action of avoided ones."""
+def _views(example: Example, memory: Memory, settings: Settings) -> Iterator[list[MemoryItem]]:
+    """The memory that each training sequence of a trajectory carries; one view shows all of it or nothing."""
+    meta, config = example["metadata"], settings.training
+    uid = meta["trajectory_id"]
+
+    def recalled() -> list[MemoryItem]:
+        day_before = date.fromisoformat(meta["day"]) - timedelta(days=1)
+        return memory.recall(
+            example["context"]["task"],
+            domain=meta["domain"],
+            as_of=day_before,
+            without_task=meta["task_id"],
+            scope=meta["scope"],
+        )
+
+    if config.views == 1:
+        yield recalled() if shows_memory(uid, dropout=config.tip_dropout) else []
+    else:
+        items = recalled()
+        for view in range(config.views):
+            yield shown_part(items, uid, view, dropout=config.tip_dropout)
+
+
+def token_weights(
+    window: Window, turns: list[ExampleTurn], *, arguments_only: bool = False
+) -> tuple[list[float], list[bool]]:
+    """Weights and unlikelihood flags of tokens: reasoning and action of imitated steps, action of avoided ones.
+
+    With `arguments_only` an avoided step's tool is let off: where each action is judged, calling the tool again was
+    right, and what it was called with was wrong.
+    """
     weights = [0.0] * len(window.ids)
     avoid = [False] * len(window.ids)
     by_index = {turn.index: turn for turn in turns}
@@ -124,7 +152,8 @@ def token_weights(window: Window, turns: list[ExampleTurn]) -> tuple[list[float]
             for start, end in (span.reasoning, span.action):
                 weights[start:end] = [turn.weight] * (end - start)
         elif turn.signal == "avoid":
-            start, end = span.action
+            has_arguments = span.arguments[0] < span.arguments[1]
+            start, end = span.arguments if arguments_only and has_arguments else span.action
             weights[start:end] = [turn.weight] * (end - start)
             avoid[start:end] = [True] * (end - start)
     return weights, avoid

@@ -1,0 +1,156 @@
+"""Evaluation by acting: four arms on tasks that were never handed out, and the gate's comparison with the champion.
+
+Success is the environment's verdict. Places are the independent units: runs on one place share its conventions and its
+memory, so intervals are clustered by place (design.md law 12).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from synde_pipeline.evaluation.arms import ARMS, summarise_ratios
+from synde_pipeline.evaluation.stats import Estimate, paired_difference, resamples, verdict
+from synde_pipeline.models.bank import BankRow
+from synde_pipeline.settings import EvaluationConfig
+from synde_pipeline.simulation.agent import Run, by_place
+from synde_pipeline.simulation.lab import Lab, Timed, timed
+from synde_pipeline.simulation.worlds.base import Task
+
+WITH_MEMORY = ("context", "dual")
+WITH_WEIGHTS = ("weights", "dual")
+
+
+@dataclass(frozen=True)
+class PlaceSums:
+    """Sums over the runs of one arm on one place."""
+
+    scope: str
+    n_success: int
+    n_tasks: int
+    n_steps: int
+    n_context_tokens: int
+    """Tokens of memory in the prompts, summed over runs."""
+    seconds: float
+    """CPU time: the arm's, shared out by runs; no part of any content hash."""
+
+
+PlaceRows = dict[str, list[PlaceSums]]
+"""Arm -> one row a place, same places in the same order in every arm."""
+
+
+def sums_of(timed_runs: Timed) -> list[PlaceSums]:
+    """Runs of one arm -> one row a place, in the order of scopes."""
+    each = timed_runs.cpu_s / max(len(timed_runs.runs), 1)
+    return [
+        PlaceSums(
+            scope,
+            n_success=sum(run.is_success for run in runs),
+            n_tasks=len(runs),
+            n_steps=sum(len(run.turns) for run in runs),
+            n_context_tokens=sum(run.n_context_tokens for run in runs),
+            seconds=each * len(runs),
+        )
+        for scope, runs in by_place(timed_runs.runs)
+    ]
+
+
+def four_arms(
+    lab: Lab,
+    tasks: Sequence[Task],
+    bank: Sequence[BankRow],
+    as_of: date,
+    arms: Sequence[str] = ARMS,
+    *,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> dict[str, Timed]:
+    """Let every arm try the same tasks with the same chances.
+
+    Args:
+        lab: base and memory.
+        tasks: of splits that nothing was learned from.
+        bank: the adapters of the arms with weights.
+        as_of: day as of which memory is shown.
+        arms: which of the four.
+        top_k: items shown; None takes the settings'.
+        seed: of sampling.
+    """
+    shown = lab.recall(tasks, as_of, top_k) if set(arms) & set(WITH_MEMORY) else None
+    return {
+        arm: timed(
+            lab.act,
+            tasks,
+            memory=shown if arm in WITH_MEMORY else None,
+            bank=bank if arm in WITH_WEIGHTS else (),
+            seed=seed,
+            label=arm,
+        )
+        for arm in arms
+    }
+
+
+def summary(rows: PlaceRows, config: EvaluationConfig) -> dict[str, Any]:
+    """Arms and their paired differences from `none`, with intervals clustered by place."""
+    ratios = {arm: ratios_of(sums) for arm, sums in rows.items()}
+    costs = {arm: _costs(sums) for arm, sums in rows.items()}
+    # Every place is tried often: a handful of them is enough evidence, unlike a handful of tasks.
+    found = summarise_ratios(ratios, costs, config.model_copy(update={"min_tasks": 2}))
+    return {**found, "arms": {arm: _flat(values) for arm, values in found["arms"].items()}}
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """An arm with plain numbers under the contract's names (design.md), and the intervals beside them."""
+    if "note" in values:
+        return values
+    success, steps = values["success"], values["steps"]
+    plain = {"success": success["value"], "se": success["se"], "steps": steps["value"]}
+    return {**values, **plain, "intervals": {"success": success, "steps": steps}}
+
+
+def ratios_of(rows: Sequence[PlaceSums]) -> dict[str, tuple[Any, Any]]:
+    """Metric -> numerator and denominator per place."""
+    tasks = _column(rows, "n_tasks")
+    return {"success": (_column(rows, "n_success"), tasks), "steps": (_column(rows, "n_steps"), tasks)}
+
+
+def _column(rows: Sequence[PlaceSums], name: str) -> Any:
+    return np.array([getattr(row, name) for row in rows], np.float64)
+
+
+def _costs(rows: Sequence[PlaceSums]) -> dict[str, Any]:
+    n_tasks = sum(row.n_tasks for row in rows)
+    return {
+        "n": n_tasks,
+        "n_places": len(rows),
+        "context_tokens": round(sum(row.n_context_tokens for row in rows) / n_tasks, 2),
+        "latency_ms": round(1000 * sum(row.seconds for row in rows) / n_tasks, 3),
+    }
+
+
+def compare(new: Sequence[PlaceSums], old: Sequence[PlaceSums], config: EvaluationConfig) -> tuple[Estimate, str]:
+    """Success of one model minus another's on the same tasks, clustered by place, and the verdict."""
+    draws = resamples(len(new), config)
+    found = paired_difference(ratios_of(new)["success"], ratios_of(old)["success"], draws, config.confidence)
+    return found, verdict(found, lower_is_better=False)
+
+
+def rows_for_json(rows: PlaceRows) -> list[dict[str, Any]]:
+    """Places with their arms, as a report stores them."""
+    arms = list(rows)
+    return [
+        {"place": row.scope, "arms": {arm: asdict(rows[arm][k]) for arm in arms}} for k, row in enumerate(rows[arms[0]])
+    ]
+
+
+def rows_from_json(places: Sequence[dict[str, Any]]) -> PlaceRows:
+    """The way back."""
+    arms = list(places[0]["arms"]) if places else list(ARMS)
+    return {arm: [PlaceSums(**place["arms"][arm]) for place in places] for arm in arms}
+
+
+def n_success(runs: Sequence[Run]) -> int:
+    """How many runs succeeded."""
+    return sum(run.is_success for run in runs)

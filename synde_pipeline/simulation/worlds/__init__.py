@@ -1,0 +1,1 @@
+"""Worlds with hidden conventions, one file a domain; what they share is in `base`."""
