@@ -136,7 +136,7 @@ def pinned(warehouse: Warehouse) -> Header:
     """
     header = warehouse.header(ARTEFACT, "")
     if header is None:
-        raise BaseModelError("no base model is pinned", remedy="run `synde pretrain`, or set SYNDE_BASE_MODEL")
+        raise BaseModelError("no base model is pinned", remedy="run `synde base`, or set SYNDE_BASE_MODEL")
     return header
 
 

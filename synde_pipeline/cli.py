@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
+from synde_pipeline import cli_lab
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -33,8 +34,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Agents' execution logs go in, a better agent comes out.\n\n"
-    "Data lies in ./data, or in SYNDE_HOME. Start with: synde run PATH_TO_LOGS",
+    "Data lies in ./data, or in SYNDE_HOME. Start with: synde demo, or synde run PATH_TO_LOGS",
 )
+app.command("demo")(cli_lab.demo)
+app.command("pretrain")(cli_lab.pretrain)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[
@@ -215,9 +218,9 @@ def query_sql(
         print(frame.to_string(index=False))
 
 
-@app.command("pretrain")
-def pretrain(as_json: AsJson = False) -> None:
-    """Pin the base model: SYNDE_BASE_MODEL, or a small one built from the `train` tasks of the first days.
+@app.command("base")
+def pin_base(as_json: AsJson = False) -> None:
+    """Pin this warehouse's base model: SYNDE_BASE_MODEL, or a small one built from the `train` tasks of the first days.
 
     `synde run` does this by itself when the first training cycle needs it. JSON keys: name, hash, counts.
     """

@@ -188,6 +188,11 @@ class Reflection(Record):
     lessons: tuple[Lesson, ...] = ()
 
 
+def _key_text(scope: str, title: str, description: str) -> str:
+    place = place_of(scope)
+    return f"{place} {title}" if place else f"{title}. {description}"
+
+
 class Delta(Record):
     """One row of the memory's ledger: a curator operation (ADD), or the evidence that the fold contrasts (EVIDENCE)."""
 
@@ -219,8 +224,8 @@ class Delta(Record):
 
     @property
     def key_text(self) -> str:
-        """What is embedded: the lesson's title and description, or the task."""
-        return self.content if self.op == "EVIDENCE" else f"{self.title}. {self.description}"
+        """What is embedded: the lesson's key as its memory item has it, or the task."""
+        return self.content if self.op == "EVIDENCE" else _key_text(self.scope, self.title, self.description)
 
 
 class Support(Record):
@@ -235,7 +240,8 @@ class MemoryItem(Record):
     """A curated lesson."""
 
     item_id: str
-    """Hash of domain, kind, scope and title: an item keeps its id while its evidence and text grow."""
+    """Hash of domain, kind, scope and title (at a place without the kind, which new evidence may turn): an item keeps
+    its id while its evidence and text grow."""
     domain: str
     kind: str
     scope: str
@@ -258,4 +264,4 @@ class MemoryItem(Record):
     @property
     def key_text(self) -> str:
         """What is embedded and compared with a task; stable while the evidence grows."""
-        return f"{self.title}. {self.description}"
+        return _key_text(self.scope, self.title, self.description)

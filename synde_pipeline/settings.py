@@ -3,6 +3,7 @@
 A knob that changes what is learned is part of the lineage of what it changed; paths and machine limits are not.
 """
 
+import json
 import os
 from datetime import date
 from pathlib import Path
@@ -209,13 +210,17 @@ ENVIRONMENT = {
 }
 
 
+SETTINGS_FILE = "settings.json"
+"""File in a home that holds its own settings; the environment is stronger."""
+
+
 def load() -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the home's `settings.json`, where there is one, and from the environment.
 
     Raises:
-        InputError: a variable holds a value outside its range, or names an unknown preset.
+        InputError: a variable holds a value outside its range, or names an unknown preset; the file cannot be read.
     """
-    values: dict[str, Any] = {}
+    values = _stored(Path(os.environ.get("SYNDE_HOME") or "data"))
     for variable, path in ENVIRONMENT.items():
         text = os.environ.get(variable)
         if not text:
@@ -224,12 +229,13 @@ def load() -> Settings:
         for name in path[:-1]:
             group = group.setdefault(name, {})
         group[path[-1]] = text
-    preset = os.environ.get("SYNDE_TRAINING_PRESET") or "default"
-    if preset not in PRESETS:
-        raise InputError(
-            f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
-        )
-    values["training"] = {**PRESETS[preset].model_dump(), **values.get("training", {})}
+    preset = os.environ.get("SYNDE_TRAINING_PRESET")
+    if preset:
+        if preset not in PRESETS:
+            raise InputError(
+                f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
+            )
+        values["training"] = {**PRESETS[preset].model_dump(), **values.get("training", {})}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -239,3 +245,19 @@ def load() -> Settings:
         raise InputError(
             f"{variable} is {first['input']!r}", expected=first["msg"], remedy="mend or unset the variable"
         ) from error
+
+
+def _stored(home: Path) -> dict[str, Any]:
+    path = home / SETTINGS_FILE
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        Settings.model_validate(found)
+    except (ValueError, ValidationError) as error:
+        raise InputError(
+            f"{path} holds no settings ({type(error).__name__})",
+            expected="the JSON object that `synde demo` writes",
+            remedy="mend or remove the file",
+        ) from error
+    return found

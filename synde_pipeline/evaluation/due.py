@@ -10,7 +10,7 @@ from synde_pipeline.training.buffer import Cycle, cycles
 
 
 def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
-    """Whether a cycle lacks a report of a model that was made from what lies there now, or the gate's decision on it."""
+    """Whether a cycle lacks a report of the model that can be made now, or the gate's decision on it."""
     base, report = warehouse.header(BASE, ""), warehouse.header(REPORTS, cycle.key)
     if base is None or report is None:
         return True

@@ -1,7 +1,8 @@
 """The fold: a set of deltas -> the bank. Pure, and the same for every order in which the deltas arrived (laws 1, 2).
 
 Everything that needs more than one trajectory is decided here: what counts as support, how successful runs of a task
-and of similar tasks differ from failed ones, which order of tools reaches a goal. Storing deltas is in `store`.
+and of similar tasks differ from failed ones, which order of tools reaches a goal. What holds at one place is in
+`places`, which rows are seen in `ledger`; storing deltas is in `store`.
 """
 
 from collections import Counter, defaultdict
@@ -15,7 +16,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from synde_pipeline.records import Delta, MemoryItem, Reflection, Support, content_hash, split_of
+from synde_pipeline.memory.ledger import Key, sections_of
+from synde_pipeline.memory.places import fold_place, supports_of
+from synde_pipeline.records import Delta, MemoryItem, Reflection, content_hash, place_of, split_of
 from synde_pipeline.settings import MemoryConfig
 
 EmbedKeys = Callable[[list[str]], NDArray[np.float32]]
@@ -23,6 +26,10 @@ EmbedKeys = Callable[[list[str]], NDArray[np.float32]]
 
 SIMILAR = 0.5
 """Cosine from which on a failed run's task counts as similar to a successful one's."""
+_SAME_TASK = 10.0
+"""Added to the cosine of two runs of one task: more than any two tasks can reach, even if their texts are opposites."""
+_BLOCK = 512
+"""Failed runs compared at once: bounds the memory that similarities take."""
 _Z = 1.0
 """Width of the Wilson intervals that must not overlap before a difference becomes a lesson: about 84 % one-sided."""
 
@@ -42,7 +49,10 @@ class Bank:
 
 
 def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
-    """The deltas of one reflection: one ADD per lesson and one EVIDENCE row; none unless its task is for training."""
+    """The deltas of one reflection: one ADD per lesson and one EVIDENCE row; none unless its task is for training.
+
+    A run that taught something about a place is evidence there, not all over its domain.
+    """
     if split_of(reflection.task_id) != "train":
         return []
     common = {
@@ -57,6 +67,7 @@ def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
     evidence = Delta(
         op="EVIDENCE",
         **common,
+        scope=next((lesson.scope for lesson in reflection.lessons if place_of(lesson.scope)), ""),
         content=reflection.task,
         path=reflection.path,
         n_tool_errors=reflection.n_tool_errors,
@@ -79,32 +90,36 @@ def fold(
         embed: embeds tasks, to find similar ones.
         without_task: task that the memory must know nothing of.
     """
-    deltas = list(deltas)
-    first_day: dict[str, date] = {}
-    for delta in deltas:  # a uid that two days hold (one of them stale) speaks once, from its first day
-        first_day[delta.trace_uid] = min(delta.day, first_day.get(delta.trace_uid, delta.day))
-    known = {
-        (delta.effective_day, delta.delta_id): delta
-        for delta in deltas
-        if delta.effective_day <= as_of and delta.task_id != without_task and delta.day == first_day[delta.trace_uid]
-    }
-    ordered = [known[key] for key in sorted(known)]
-    items = [*_lessons(d for d in ordered if d.op == "ADD")]
-    by_domain: dict[str, list[Delta]] = defaultdict(list)
-    for delta in ordered:
-        if delta.op == "EVIDENCE" and delta.outcome in ("success", "failure") and delta.path:
-            by_domain[delta.domain].append(delta)
-    for evidence in by_domain.values():
-        for goal, group in _groups(evidence, embed).items():
+    items: list[MemoryItem] = []
+    n_deltas = 0
+    for key, section in sections_of(deltas).items():
+        rows = section.seen(section.cut(as_of, without_task))
+        items += fold_section(key, rows, config, embed)
+        n_deltas += len(rows)
+    return bank_of(as_of, items, n_deltas)
+
+
+def bank_of(as_of: date, items: Iterable[MemoryItem], n_deltas: int) -> Bank:
+    """Put the items of all sections together, in canonical order."""
+    return Bank(as_of, tuple(sorted(items, key=lambda item: (item.domain, item.item_id))), n_deltas)
+
+
+def fold_section(key: Key, rows: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> list[MemoryItem]:
+    """Fold the rows of one section, given in canonical order, into its items."""
+    adds = [row for row in rows if row.op == "ADD"]
+    if key[1]:
+        items = [*fold_place(adds, config)]
+    else:
+        items = [*_lessons(adds)]
+        runs = [row for row in rows if row.op == "EVIDENCE" and row.outcome in ("success", "failure") and row.path]
+        for goal, group in _groups(runs, embed).items():
             items += _workflows(goal, group)
             items += _contrasts(goal, group, config)
-    kept = [item for item in items if len(item.task_ids) >= config.min_tasks]
-    return Bank(as_of, tuple(sorted(kept, key=lambda item: (item.domain, item.item_id))), len(ordered))
+    return [item for item in items if len(item.task_ids) >= config.min_tasks]
 
 
-def _item(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows: Iterable[Delta]) -> MemoryItem:
+def _item(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows: Sequence[Delta]) -> MemoryItem:
     title, description, content = texts
-    supports = {row.trace_uid: row for row in rows}
     return MemoryItem(
         item_id=content_hash([like.domain, kind, scope, title])[:16],
         domain=like.domain,
@@ -113,9 +128,7 @@ def _item(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows:
         title=title,
         description=description,
         content=content,
-        supports=tuple(
-            Support(task_id=row.task_id, trace_uid=uid, outcome=row.outcome) for uid, row in sorted(supports.items())
-        ),
+        supports=supports_of(rows),
     )
 
 
@@ -144,14 +157,18 @@ def _groups(evidence: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta
     losses = [row for row in evidence if row.outcome == "failure"]
     if not wins or not losses:
         return groups
-    cosine = embed([row.content for row in losses]) @ embed([row.content for row in wins]).T  # (losses, wins)
-    for row, scores in zip(losses, cosine, strict=True):
-        rank = [
-            (win.task_id == row.task_id, round(float(s), 5), win.trace_uid) for s, win in zip(scores, wins, strict=True)
-        ]
-        best = max(range(len(wins)), key=rank.__getitem__)
-        same_task, score, _ = rank[best]
-        groups[wins[best].path[-1] if same_task or score >= SIMILAR else row.path[-1]].append(row)
+    wins.sort(key=lambda row: row.trace_uid)  # of equally similar ones the largest uid is taken
+    number = {task: k for k, task in enumerate(dict.fromkeys(row.task_id for row in evidence))}
+    tasks = np.array([number[row.task_id] for row in wins])
+    vectors = embed([row.content for row in wins])
+    for start in range(0, len(losses), _BLOCK):
+        block = losses[start : start + _BLOCK]
+        # Rounding keeps the choice independent of the last bits, which batch shape and machine may change.
+        cosine = np.round((embed([row.content for row in block]) @ vectors.T).astype(np.float64), 5)  # (block, wins)
+        score = cosine + _SAME_TASK * (np.array([number[row.task_id] for row in block])[:, None] == tasks)
+        best = len(wins) - 1 - score[:, ::-1].argmax(1)
+        for row, win, value in zip(block, best, score.max(1), strict=True):
+            groups[wins[win].path[-1] if value >= SIMILAR else row.path[-1]].append(row)
     return groups
 
 

@@ -28,8 +28,9 @@ def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Hea
     source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
     deltas = [delta for reflection in load_reflections(warehouse, day) for delta in deltas_of(reflection, day)]
     deltas.sort(key=lambda delta: delta.delta_id)
-    embedder = get_embedder(config.embedder) if deltas else None  # an empty day needs no model
-    vectors = embedder.embed([delta.key_text for delta in deltas]) if embedder else None
+    texts = sorted({delta.key_text for delta in deltas})
+    vectors = get_embedder(config.embedder).embed(texts) if texts else None  # an empty day needs no model
+    row_of = {text: row for row, text in enumerate(texts)}
     header = Header(
         artefact=DELTAS,
         key=str(day),
@@ -38,7 +39,7 @@ def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Hea
         counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
         info={"embedder": config.embedder},
     )
-    return warehouse.publish_table(header, to_table(deltas, vectors))
+    return warehouse.publish_table(header, to_table(deltas, None if vectors is None else vectors[[row_of[delta.key_text] for delta in deltas]]))
 
 
 def publish_memory(warehouse: Warehouse, day: date) -> Header:

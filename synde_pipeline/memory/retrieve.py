@@ -1,30 +1,52 @@
-"""Top-k memory items for a task, as of a day, without anything learned from the task itself."""
+"""Top-k memory items for a task, as of a day, without anything learned from the task itself.
 
+What holds at the place of the task comes first; what holds all over its domain fills up.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.errors import LineageError
-from synde_pipeline.memory.curate import Bank, fold
+from synde_pipeline.memory.curate import Bank, bank_of, fold_section
 from synde_pipeline.memory.daily import MEMORY
 from synde_pipeline.memory.embed import DIM, get_embedder
+from synde_pipeline.memory.ledger import Cut, Key, Section, sections_of
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import Delta, MemoryItem, Trajectory
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
 
 
+@dataclass(frozen=True)
+class Query:
+    """One question to the memory."""
+
+    task: str
+    """The task as the agent sees it."""
+    domain: str
+    """Only items of this domain are eligible."""
+    as_of: date
+    """Nothing learned after this day is seen."""
+    without_task: str | None = None
+    """Id of the task, so that memory cannot hold its own answer."""
+    scope: str = ""
+    """Where the task is: what holds at another place is not eligible."""
+
+
 @dataclass
 class Memory:
-    """The ledger in memory, with cached banks and vectors. Answers `recall` for any day and task."""
+    """The ledger in memory, with cached items and vectors. Answers `recall` for any day, task and place."""
 
     deltas: list[Delta]
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> vector (384,), filled from the ledger and grown by need."""
-    _banks: dict[tuple[date, str | None], Bank] = field(default_factory=dict)
+    _folded: dict[Cut, list[MemoryItem]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, warehouse: Warehouse, config: MemoryConfig) -> "Memory":
@@ -54,30 +76,38 @@ class Memory:
         return np.stack([self.vectors[text] for text in texts]) if texts else np.zeros((0, DIM), np.float32)
 
     def bank(self, as_of: date, *, without_task: str | None = None) -> Bank:
-        """The bank as of a day; a task with no delta yet shares the bank of everybody."""
-        if not any(d.task_id == without_task and d.effective_day <= as_of for d in self.deltas):
-            without_task = None
-        key = (as_of, without_task)
-        if key not in self._banks:
-            self._banks[key] = fold(self.deltas, as_of, self.config, self.embed, without_task=without_task)
-        return self._banks[key]
+        """The bank as of a day, items of all places included."""
+        cuts = [section.cut(as_of, without_task) for section in self._sections.values()]
+        n_deltas = sum(len(self._sections[cut.key].seen(cut)) for cut in cuts)
+        return bank_of(as_of, [item for cut in cuts for item in self._fold(cut)], n_deltas)
 
-    def recall(self, task: str, *, domain: str, as_of: date, without_task: str | None = None) -> list[MemoryItem]:
-        """The top-k items of a domain for a task, nearest first.
+    def recall(
+        self,
+        task: str,
+        *,
+        domain: str,
+        as_of: date,
+        without_task: str | None = None,
+        scope: str = "",
+        top_k: int | None = None,
+    ) -> list[MemoryItem]:
+        """The items for one query; the arguments are those of `Query` and `recall_many`."""
+        return self.recall_many([Query(task, domain, as_of, without_task, scope)], top_k=top_k)[0]
+
+    def recall_many(self, queries: Sequence[Query], *, top_k: int | None = None) -> list[list[MemoryItem]]:
+        """The top-k items for each query: those of its place nearest first, then the domain's nearest first.
 
         Args:
-            task: the task as the agent sees it.
-            domain: only items of this domain are eligible.
-            as_of: nothing learned after this day is seen.
-            without_task: id of the task, so that memory cannot hold its own answer.
+            queries: in the order in which their items come back.
+            top_k: how many; None takes the settings'.
         """
-        items = [item for item in self.bank(as_of, without_task=without_task).items if item.domain == domain]
-        if not items or not self.config.top_k:
-            return []
-        scores = self.embed([item.key_text for item in items]) @ self.embed([task])[0]  # (items,)
-        # Rounding keeps the order independent of the last bits, which batch shape and machine may change.
-        ranked = sorted(zip(np.round(scores, 5), items, strict=True), key=lambda pair: (-pair[0], pair[1].item_id))
-        return [item for _, item in ranked[: self.config.top_k]]
+        top_k = self.config.top_k if top_k is None else top_k
+        shelves = [self._shelves(query, top_k) for query in queries]
+        self.embed([query.task for query, found in zip(queries, shelves, strict=True) if found])  # all at once
+        return [
+            [item for shelf in found for item in self._ranked(query.task, shelf)][:top_k]
+            for query, found in zip(queries, shelves, strict=True)
+        ]
 
     def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
         """What memory would have shown at the start of a trajectory: as of the day before, without its own task."""
@@ -86,4 +116,31 @@ class Memory:
             domain=trajectory.domain,
             as_of=trajectory.day - timedelta(days=1),
             without_task=trajectory.task_id,
+            scope=trajectory.scope,
         )
+
+    @cached_property
+    def _sections(self) -> dict[Key, Section]:
+        return sections_of(self.deltas)
+
+    def _fold(self, cut: Cut) -> list[MemoryItem]:
+        if cut not in self._folded:
+            rows = self._sections[cut.key].seen(cut)
+            self._folded[cut] = fold_section(cut.key, rows, self.config, self.embed)
+        return self._folded[cut]
+
+    def _shelves(self, query: Query, top_k: int) -> list[list[MemoryItem]]:
+        """Eligible items, those that come first on the first shelf; the domain is folded only where it can show."""
+        shelves: list[list[MemoryItem]] = []
+        for key in dict.fromkeys([(query.domain, query.scope), (query.domain, "")]):
+            section = self._sections.get(key)
+            if section and sum(map(len, shelves)) < top_k:
+                shelves.append(self._fold(section.cut(query.as_of, query.without_task)))
+        return [shelf for shelf in shelves if shelf]
+
+    def _ranked(self, task: str, items: list[MemoryItem]) -> list[MemoryItem]:
+        """Items nearest first."""
+        scores = self.embed([item.key_text for item in items]) @ self.embed([task])[0]  # (items,)
+        # Rounding keeps the order independent of the last bits, which batch shape and machine may change.
+        ranked = sorted(zip(np.round(scores, 5), items, strict=True), key=lambda pair: (-pair[0], pair[1].item_id))
+        return [item for _, item in ranked]

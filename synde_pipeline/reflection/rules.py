@@ -1,17 +1,20 @@
 """The rule reflector: deterministic, offline, one trajectory at a time.
 
 It sees tool errors and what mended them, calls that were repeated although they failed, the order of tools, and where
-the run turned. What needs several trajectories (success against failure) is the fold's, in `memory.curate`.
+the run turned; of a run at a place, which arguments each tool takes there. What needs several trajectories (success
+against failure) is the fold's, in `memory.curate`.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory
+from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory, place_of
 
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|#?\b\w*\d[\w-]*\b|\S+@\S+|[\[{].*")
 _MAX_ERROR_WORDS = 14
+_MAX_ARGUMENTS = 40
+"""Characters of the arguments that can be a convention of a place; longer ones are about one task."""
 
 
 def reflect(trajectory: Trajectory) -> Reflection:
@@ -39,7 +42,9 @@ def reflect(trajectory: Trajectory) -> Reflection:
         path=path,
         n_tool_errors=len(failed),
         n_repeated_failures=len(repeats),
-        lessons=_unique([*_repairs(steps), *_repeat_lessons(repeats)]),
+        lessons=_unique(
+            _call_lessons(trajectory) if place_of(trajectory.scope) else [*_repairs(steps), *_repeat_lessons(repeats)]
+        ),
     )
 
 
@@ -128,6 +133,61 @@ def _repeat_lessons(repeats: list[Step]) -> Iterator[Lesson]:
         )
 
 
+def _call_lessons(trajectory: Trajectory) -> Iterator[Lesson]:
+    """What each call of a run at a place teaches there: these arguments work with this tool, or do not.
+
+    A call that failed and worked when it was repeated works. Whether the run succeeded is the fold's to weigh: most
+    conventions are learned from failed runs.
+    """
+    conventions: dict[tuple[str, str], bool] = {}
+    works: dict[tuple[str, str], bool] = {}
+    known = [trajectory.task]
+    for step in trajectory.steps:
+        known.append(step.state)
+        call = (step.tool, step.arguments)
+        if call not in conventions:  # judged at its first call: error messages quote arguments
+            conventions[call] = _is_convention(step, known)
+        if conventions[call] and step.success is not None:
+            works[call] = works.get(call, False) or step.success
+        known.append(step.result)
+    for (tool, arguments), did in works.items():
+        yield Lesson(
+            kind="strategy" if did else "pitfall",
+            scope=trajectory.scope,
+            title=tool,
+            description=f"When {tool} is called on {place_of(trajectory.scope)}.",
+            content=arguments,
+        )
+
+
+def _is_convention(step: Step, known: list[str]) -> bool:
+    """Whether arguments can be what a place expects: short, and not copied from anything that the agent had read."""
+    if step.tool == REPLY or len(step.arguments) > _MAX_ARGUMENTS:
+        return False
+    values = [value for value in _values(step.arguments) if value]
+    return bool(values) and not any(_has_word(text, value) for text in known for value in values)
+
+
+def _values(arguments: str) -> Iterator[str]:
+    """Values in a JSON object, as text; any other text is one value."""
+    try:
+        parsed = json.loads(arguments)
+    except ValueError:
+        parsed = arguments
+    open_ = [parsed if isinstance(parsed, dict) else arguments]
+    while open_:
+        value = open_.pop()
+        if isinstance(value, dict | list):
+            open_ += value.values() if isinstance(value, dict) else value
+        else:
+            yield str(value)
+
+
+def _has_word(text: str, value: str) -> bool:
+    """Whether text holds a value that no letter or digit continues on either side."""
+    return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
+
+
 def _changed_arguments(before: str, after: str) -> list[str]:
     try:
         old, new = json.loads(before), json.loads(after)
@@ -138,7 +198,7 @@ def _changed_arguments(before: str, after: str) -> list[str]:
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
-def _unique(lessons: list[Lesson]) -> tuple[Lesson, ...]:
+def _unique(lessons: Iterable[Lesson]) -> tuple[Lesson, ...]:
     return tuple(dict.fromkeys(lessons))
 
 

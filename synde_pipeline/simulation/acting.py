@@ -6,7 +6,6 @@ memory, so intervals are clustered by place (design.md law 12).
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from synde_pipeline.evaluation.arms import ARMS, summarise_ratios
 from synde_pipeline.evaluation.stats import Estimate, paired_difference, resamples, verdict
 from synde_pipeline.models.bank import BankRow
+from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
 from synde_pipeline.simulation.agent import Run, by_place
 from synde_pipeline.simulation.lab import Lab, Timed, timed
@@ -61,10 +61,9 @@ def four_arms(
     lab: Lab,
     tasks: Sequence[Task],
     bank: Sequence[BankRow],
-    as_of: date,
+    shown: Sequence[tuple[MemoryItem, ...]],
     arms: Sequence[str] = ARMS,
     *,
-    top_k: int | None = None,
     seed: int = 0,
 ) -> dict[str, Timed]:
     """Let every arm try the same tasks with the same chances.
@@ -73,12 +72,10 @@ def four_arms(
         lab: base and memory.
         tasks: of splits that nothing was learned from.
         bank: the adapters of the arms with weights.
-        as_of: day as of which memory is shown.
+        shown: the memory of each task, for the arms with memory.
         arms: which of the four.
-        top_k: items shown; None takes the settings'.
         seed: of sampling.
     """
-    shown = lab.recall(tasks, as_of, top_k) if set(arms) & set(WITH_MEMORY) else None
     return {
         arm: timed(
             lab.act,

@@ -79,6 +79,7 @@ class Corpus:
         self.random = random.Random(seed)  # noqa: S311 - training data, no secret
 
     def text(self, text: str) -> list[int]:
+        """Token ids of a text, from the cache."""
         found = self._cache.get(text)
         if found is None:
             found = self._cache[text] = self._tokens(text)

@@ -48,7 +48,7 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     here = [place for place in places(config, day) if place.world.domain == cycle.domain]
     tasks = held_out_tasks(here, "report", config.report_tasks, day + 1)
     n_checked = check_no_leak([task.task_id for task in tasks], learned_tasks(warehouse, lab.memory.deltas))
-    arms = four_arms(lab, tasks, bank, cycle.last_day, seed=config.seed)
+    arms = four_arms(lab, tasks, bank, lab.recall(tasks, cycle.last_day), seed=config.seed)
     rows = {arm: sums_of(arms[arm]) for arm in ARMS}
     return {
         "schema_version": SCHEMA_VERSION,

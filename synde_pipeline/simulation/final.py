@@ -43,7 +43,7 @@ def measure(settings: Settings, last_day: int, arms: Sequence[str]) -> dict[str,
     sections = {}
     for name, where in (("seen places", places(config, last_day)), ("new places", new_places(config, N_NEW_PLACES))):
         tasks = held_out_tasks(where, "report", N_TASKS, last_day + 1)
-        found = four_arms(lab, tasks, bank, date_of(last_day), arms, seed=config.seed + 2)
+        found = four_arms(lab, tasks, bank, lab.recall(tasks, date_of(last_day)), arms, seed=config.seed + 2)
         rows: PlaceRows = {arm: sums_of(found[arm]) for arm in arms}
         sections[name] = {**summary(rows, settings.evaluation), "places": rows_for_json(rows)}
     value = {"settings": config.model_dump(mode="json"), "days": last_day, "sections": sections}
@@ -67,7 +67,7 @@ def state_hash(warehouse: Warehouse) -> str:
     return content_hash({"artefacts": found, "champion": champion(warehouse).model_dump(mode="json")})
 
 
-# -- showing ------------------------------------------------------------------------------------------------------------
+# -- showing ---------------------------------------------------------------------------------------------------------
 
 
 def terminal_curve(rows: Sequence[DayRow], arms: Sequence[str]) -> str:

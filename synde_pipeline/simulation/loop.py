@@ -119,7 +119,7 @@ class Loop:
         today = date_of(number)
         tasks = held_out_tasks(places(self.config, number), "report", self.config.report_tasks, number + 1)
         bank = champion_bank(self.warehouse, lab.base.hash)
-        arms = four_arms(lab, tasks, bank, today, seed=self.config.seed)
+        arms = four_arms(lab, tasks, bank, lab.recall(tasks, today), seed=self.config.seed)
         rows: PlaceRows = {arm: sums_of(arms[arm]) for arm in ARMS}
         buffer = read_buffer(self.warehouse)
         raw = self.warehouse.header("raw_logs", str(today))
@@ -151,7 +151,7 @@ def publish_json(
     return warehouse.publish_folder(artefact, key, write, lambda _: header)
 
 
-# -- logging ------------------------------------------------------------------------------------------------------------
+# -- logging ---------------------------------------------------------------------------------------------------------
 
 
 class _Clock:

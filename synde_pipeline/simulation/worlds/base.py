@@ -95,6 +95,9 @@ class Rules(NamedTuple):
     """Share of (place, stage) whose convention changes then."""
 
 
+PLAIN = Rules()
+
+
 @dataclass(frozen=True)
 class Place:
     """One place of a world; its conventions follow from seed and name."""
@@ -102,7 +105,7 @@ class Place:
     world: World
     name: str
     seed: int
-    rules: Rules = Rules()
+    rules: Rules = PLAIN
 
     @property
     def scope(self) -> str:
