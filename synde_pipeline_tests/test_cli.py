@@ -206,6 +206,6 @@ def test_a_setting_outside_its_range_is_named(tmp_path):
 
 def test_every_command_explains_itself(tmp_path):
     listed = synde("--help", home=tmp_path).stdout
-    for command in ("import", "run", "status", "sql", "pretrain", "ui"):
+    for command in ("demo", "import", "run", "status", "sql", "base", "pretrain", "ui"):
         assert command in listed
         assert len(synde(command, "--help", home=tmp_path).stdout.splitlines()) > 5

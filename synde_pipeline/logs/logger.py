@@ -47,7 +47,7 @@ class LandingWriter:
     def __init__(self, folder: str | os.PathLike[str], *, file_name: str = "agent") -> None:
         if not re.fullmatch(r"\w[\w.-]*", file_name, re.ASCII):
             raise InputError(f"landing file name {file_name!r:.80}", expected="letters, digits, `_`, `-` and `.`")
-        self._folder, self._file = Path(folder), f"{file_name}.jsonl"
+        self._folder, self._file = Path(folder).absolute(), f"{file_name}.jsonl"
         self._lines: dict[date, bytearray] = {}
         self._is_closed = False
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class ExecutionLogger:
 
     As a context manager it finalises itself. An exception that leaves the block means failure unless an outcome was
     set (an interrupt means unknown), its type goes into the last step's result, and it propagates. Threads may share
-    a logger. A process killed at any instant loses the trajectory that it was in, no other.
+    a logger. A killed process loses the trajectory that it was in, and what an open `LandingWriter` holds, no other.
 
     Args (InputError where one fits no `records.Trajectory`):
         task: the task as the agent sees it; never a hidden instruction or a verifier's data.
@@ -111,22 +111,24 @@ class ExecutionLogger:
     ) -> None:
         self._now = lambda: clock().astimezone(UTC)
         # `logs.landing` names this folder too, but needs pyarrow.
-        self._landing = load().warehouse / "landing" if landing is None else landing
+        place = load().warehouse / "landing" if landing is None else landing
+        self._landing = place if isinstance(place, LandingWriter) else Path(place).absolute()
         self._lock = threading.RLock()
         self._is_labelled = self._is_final = False
         self.steps: list[Step] = []
         """Steps so far."""
         start, task = self._now(), _text(task)
         about = {"task": task, "domain": domain, "source": source, "model": model, "scope": scope}
+        so_far = {"steps": (), "outcome": "unknown", "label_source": "none"}
         self.record = _checked(
             Trajectory,
             **about,
+            **so_far,
             trace_uid=f"{source}:{id_factory()}",
             task_id=f"agent:{domain}:{content_hash(task)[:16]}" if task_id is None else task_id,
             shown_memory=tuple(shown_memory),
             day=start.date(),
             started_at=start,
-            **{"steps": (), "outcome": "unknown", "label_source": "none"},
         )
         """The trajectory so far; it gets its steps when it is finalised."""
 
@@ -147,8 +149,6 @@ class ExecutionLogger:
     def calculate_reward(self) -> float | None:
         """Reward, by `self.record.outcome` and `self.steps`; asked at the end when none was set."""
         return {"success": 1.0, "failure": 0.0}.get(self.record.outcome)
-
-    # -- logging ------------------------------------------------------------------------------------------------
 
     def log_step(
         self, state: Any, action: Action, reasoning: str = "", result: Any = "", *, success: bool | None = None
@@ -211,7 +211,7 @@ class ExecutionLogger:
     def finalize_trajectory(self) -> dict[str, Any]:
         """Write the trajectory unless it was; returns the paper's `task`, `steps`, `outcome` and `total_reward`.
 
-        OSError when landing cannot be written: finalising again tries again.
+        OSError when landing cannot be written; finalising again tries again.
         """
         with self._lock:
             if not self._is_final:

@@ -197,19 +197,21 @@ def _workflows(goal: str, group: list[Delta]) -> Iterable[MemoryItem]:
 
 def _contrasts(goal: str, group: list[Delta], config: MemoryConfig) -> list[MemoryItem]:
     """What successful runs of a goal do and failed ones do not, or the other way round."""
-    sides = {side: [row for row in group if row.outcome == side] for side in ("success", "failure")}
-    if any(len({row.task_id for row in rows}) < config.min_tasks for rows in sides.values()):
+    n_runs = {side: Counter(row.task_id for row in group if row.outcome == side) for side in ("success", "failure")}
+    if any(len(tasks) < config.min_tasks for tasks in n_runs.values()):
         return []
-    # Calling the goal itself is what made the group: no lesson.
-    features = sorted({name for row in group for name in _features(row)} - {f"call {goal}"})
+    having: dict[str, list[Delta]] = defaultdict(list)
+    for row in group:
+        for name in _features(row):
+            having[name].append(row)
+    having.pop(f"call {goal}", None)  # calling the goal itself is what made the group: no lesson
     found: list[tuple[float, str, MemoryItem]] = []
-    for feature in features:
-        share = {side: _task_share(rows, feature) for side, rows in sides.items()}
+    for feature, with_it in having.items():
+        share = {side: _task_share(tasks, with_it, side) for side, tasks in n_runs.items()}
         better, worse = ("success", "failure") if share["success"][0] > share["failure"][0] else ("failure", "success")
         gap = _wilson(*share[better])[0] - _wilson(*share[worse])[1]
         if gap <= 0:
             continue
-        with_it = [row for row in group if feature in _features(row)]
         does = f"{feature} ({_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones)"
         kind, verb = ("strategy", "Do") if better == "success" else ("pitfall", "Avoid")
         texts = (f"{verb} when you {_words(goal)}: {feature}", f"For requests that end in {goal}.", f"{verb}: {does}.")
@@ -217,7 +219,7 @@ def _contrasts(goal: str, group: list[Delta], config: MemoryConfig) -> list[Memo
     return [item for *_, item in sorted(found, key=lambda entry: entry[:2])[: config.max_contrasts]]
 
 
-def _features(row: Delta) -> frozenset[str]:
+def _features(row: Delta) -> set[str]:
     path = row.path
     names = {f"call {tool}" for tool in path}
     names |= {f"call {a} directly before {b}" for a, b in pairwise(path)}
@@ -225,15 +227,13 @@ def _features(row: Delta) -> frozenset[str]:
         names.add("repeat a failed call unchanged")
     if row.n_tool_errors > 1:
         names.add("run into several tool errors")
-    return frozenset(names)
+    return names
 
 
-def _task_share(rows: list[Delta], feature: str) -> tuple[float, int]:
-    """Mean over tasks of the share of runs with the feature; n tasks (trials are no independent evidence)."""
-    per_task: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        per_task[row.task_id].append(feature in _features(row))
-    return sum(sum(runs) / len(runs) for runs in per_task.values()) / len(per_task), len(per_task)
+def _task_share(n_runs: Counter[str], having: list[Delta], side: str) -> tuple[float, int]:
+    """Mean over tasks of the share of runs with a feature; n tasks (trials are no independent evidence)."""
+    n_having = Counter(row.task_id for row in having if row.outcome == side)
+    return sum(n / n_runs[task] for task, n in n_having.items()) / len(n_runs), len(n_runs)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

@@ -2,6 +2,9 @@
 
 from datetime import date
 
+import numpy as np
+from numpy.typing import NDArray
+
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.curate import deltas_of
@@ -28,9 +31,6 @@ def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Hea
     source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
     deltas = [delta for reflection in load_reflections(warehouse, day) for delta in deltas_of(reflection, day)]
     deltas.sort(key=lambda delta: delta.delta_id)
-    texts = sorted({delta.key_text for delta in deltas})
-    vectors = get_embedder(config.embedder).embed(texts) if texts else None  # an empty day needs no model
-    row_of = {text: row for row, text in enumerate(texts)}
     header = Header(
         artefact=DELTAS,
         key=str(day),
@@ -39,7 +39,17 @@ def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Hea
         counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
         info={"embedder": config.embedder},
     )
-    return warehouse.publish_table(header, to_table(deltas, None if vectors is None else vectors[[row_of[delta.key_text] for delta in deltas]]))
+    vectors = _vectors([delta.key_text for delta in deltas], config.embedder)
+    return warehouse.publish_table(header, to_table(deltas, vectors))
+
+
+def _vectors(texts: list[str], embedder: str) -> NDArray[np.float32] | None:
+    """A row for each text, equal texts embedded once; None for no texts: an empty day needs no model."""
+    unique = sorted(set(texts))
+    if not unique:
+        return None
+    found = dict(zip(unique, get_embedder(embedder).embed(unique), strict=True))
+    return np.stack([found[text] for text in texts])
 
 
 def publish_memory(warehouse: Warehouse, day: date) -> Header:

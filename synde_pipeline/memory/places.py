@@ -5,6 +5,7 @@ How an option is judged, and why:
 * By its newest runs alone: the last days on which at least `min_tasks` tasks tried it. So a convention that changed is
   unlearned by as few tasks as it takes to learn one, and a time-out does not outweigh the days before it.
 * It works if at least as many of these tasks say that it worked as say that it failed: a right call may time out.
+* It takes `min_tasks` tasks to recommend an option; what to avoid is said as soon as as many tasks failed in any way.
 * Among options that work, one whose newest runs hold a success beats one whose runs were all lost, then the newer one
   wins: an option that only seems to work (it shows a wrong value) never leads to success.
 """
@@ -13,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 
-from synde_pipeline.records import Delta, MemoryItem, Support, content_hash
+from synde_pipeline.records import Delta, MemoryItem, Outcome, Support, content_hash
 from synde_pipeline.settings import MemoryConfig
 
 _MAX_AVOIDED = 8
@@ -106,6 +107,9 @@ def _item(kind: str, options: Sequence[_Option]) -> MemoryItem:
 def supports_of(rows: Sequence[Delta]) -> tuple[Support, ...]:
     """The trajectories behind rows, each once, in canonical order."""
     by_uid = {row.trace_uid: row for row in rows}
-    return tuple(
-        Support(task_id=row.task_id, trace_uid=uid, outcome=row.outcome) for uid, row in sorted(by_uid.items())
-    )
+    return tuple(_support(row.task_id, uid, row.outcome) for uid, row in sorted(by_uid.items()))
+
+
+@lru_cache(maxsize=2**16)  # a trajectory supports many items of many banks
+def _support(task_id: str, trace_uid: str, outcome: Outcome) -> Support:
+    return Support(task_id=task_id, trace_uid=trace_uid, outcome=outcome)

@@ -8,6 +8,7 @@ against failure) is the fold's, in `memory.curate`.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory, place_of
 
@@ -164,23 +165,18 @@ def _is_convention(step: Step, known: list[str]) -> bool:
     """Whether arguments can be what a place expects: short, and not copied from anything that the agent had read."""
     if step.tool == REPLY or len(step.arguments) > _MAX_ARGUMENTS:
         return False
-    values = [value for value in _values(step.arguments) if value]
+    given = _object(step.arguments)
+    values = [value for value in _values(step.arguments if given is None else given) if value]
     return bool(values) and not any(_has_word(text, value) for text in known for value in values)
 
 
-def _values(arguments: str) -> Iterator[str]:
-    """Values in a JSON object, as text; any other text is one value."""
-    try:
-        parsed = json.loads(arguments)
-    except ValueError:
-        parsed = arguments
-    open_ = [parsed if isinstance(parsed, dict) else arguments]
-    while open_:
-        value = open_.pop()
-        if isinstance(value, dict | list):
-            open_ += value.values() if isinstance(value, dict) else value
-        else:
-            yield str(value)
+def _values(value: Any) -> Iterator[str]:
+    """Everything in a JSON value that could be copied, as text."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _values(part)
+    else:
+        yield str(value)
 
 
 def _has_word(text: str, value: str) -> bool:
@@ -189,13 +185,19 @@ def _has_word(text: str, value: str) -> bool:
 
 
 def _changed_arguments(before: str, after: str) -> list[str]:
-    try:
-        old, new = json.loads(before), json.loads(after)
-    except (ValueError, RecursionError):
-        return []
-    if not isinstance(old, dict) or not isinstance(new, dict):
+    old, new = _object(before), _object(after)
+    if old is None or new is None:
         return []
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _object(arguments: str) -> dict[str, Any] | None:
+    """Arguments as the JSON object that they are, if they are one."""
+    try:
+        parsed = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _unique(lessons: Iterable[Lesson]) -> tuple[Lesson, ...]:

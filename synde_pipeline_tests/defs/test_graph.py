@@ -26,6 +26,7 @@ EDGES = {
     "adapters": {"training_shards", "base_model"},
     "merged_models": {"adapters", "base_model"},
     "eval_reports": {"merged_models", "curated_memory"},
+    "promoted_model": {"eval_reports"},
 }
 
 GROUPS = ("logs", "reflection", "memory", "training", "models", "evaluation")

@@ -22,8 +22,9 @@ GOOD = (("find", {"c": "1"}, "m1", True), ("loan", {"l": "1"}, "ok", True), ("re
 BAD = (("find", {"c": "1"}, "m1", True), ("renew", {"l": "1"}, "Error: fine is due", False))
 
 
-def run(k: int, outcome: str, calls, *, day: date = DAY):
-    return trajectory(f"test:{k}-{outcome}", task=TRAIN[k], outcome=outcome, steps=called(*calls), day=day)
+def run(k: int, outcome: str, calls, *, day: date = DAY, text: str = "please renew"):
+    item = trajectory(f"test:{k}-{outcome}", task=TRAIN[k], outcome=outcome, steps=called(*calls), day=day)
+    return item.model_copy(update={"task": text})
 
 
 def all_deltas(items):
@@ -91,6 +92,29 @@ def test_no_difference_between_success_and_failure_teaches_nothing():
     runs = [run(k, outcome, GOOD) for k in range(6) for outcome in ("success", "failure")]
     bank = fold(all_deltas(runs), DAY, CONFIG, EMBED)
     assert {item.kind for item in bank.items} == {"workflow"}
+
+
+LOST = (("find", {"c": "1"}, "m1", True), ("cancel", {"l": "1"}, "done", True))
+
+
+def test_a_failed_run_is_compared_with_successes_of_similar_tasks_only():
+    wins = [run(k, "success", GOOD) for k in range(6)]
+    like = [run(k, "failure", LOST) for k in range(6, 12)]
+    unlike = [run(k, "failure", LOST, text="is it warm tomorrow") for k in range(6, 12)]
+    titles = [
+        [item.title for item in fold(all_deltas([*wins, *lost]), DAY, CONFIG, EMBED).items] for lost in (like, unlike)
+    ]
+    assert "Avoid when you renew: call cancel" in titles[0]
+    assert titles[1] == ["How to renew"]
+
+
+def test_a_failed_run_is_compared_with_a_success_of_its_own_task_before_one_that_reads_alike():
+    own = [run(k, "success", GOOD) for k in range(6)]
+    other = [run(k, "success", (*GOOD, ("pay", {}, "", True)), text="pay my fine") for k in range(6, 12)]
+    lost = [run(k, "failure", LOST, text="pay my fine") for k in range(6)]
+    titles = {item.title for item in fold(all_deltas([*own, *other, *lost]), DAY, CONFIG, EMBED).items}
+    assert "Avoid when you renew: call cancel" in titles
+    assert "Avoid when you pay: call cancel" not in titles
 
 
 def test_only_train_tasks_leave_deltas():
