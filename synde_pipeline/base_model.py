@@ -4,6 +4,8 @@ Building a small base from logs is in `training.pretrain`.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -205,6 +207,19 @@ def mlp_targets(model: Any) -> list[str]:
             f"{type(model).__name__} has no MLP matrix of a known name", expected=", ".join(sorted(_MLP_NAMES))
         )
     return names
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread inside: for matrices so small that a second one only spins, and for equal sums."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def quiet_transformers() -> None:

@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.settings import PRESETS, SimulationConfig, load
+from synde_pipeline.settings import PRESETS, BufferConfig, SimulationConfig, load
 
 _ALL_ARMS = ("none", "context", "weights", "dual")  # evaluation.arms.ARMS, which is too heavy to import here
 
@@ -28,6 +28,7 @@ def demo(
     decoy_rate: Annotated[float, typer.Option(help="Share of wrong options that show a wrong value.")] = 0.0,
     drift_day: Annotated[int | None, typer.Option(min=2, help="Day from which on half the conventions differ.")] = None,
     top_k: Annotated[int, typer.Option(min=0, help="Memory items shown to the agent.")] = 3,
+    threshold: Annotated[int, typer.Option(min=1, help="Waiting examples of a domain that start a cycle.")] = 200,
     preset: Annotated[str, typer.Option(help="Training preset: world, default or paper.")] = "world",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -42,7 +43,7 @@ def demo(
     JSON keys: seeds [home, days_lived_now, days, measured, page, picture, state].
     """
     from synde_pipeline.defs.run import run
-    from synde_pipeline.simulation.demo import closing, laboratory, live, over_seeds
+    from synde_pipeline.simulation.demo import closing, defaults, laboratory, live, over_seeds
 
     chosen = _names(arms, _ALL_ARMS, "--arms")
     if preset not in PRESETS:
@@ -60,7 +61,14 @@ def demo(
             decoy_rate=decoy_rate,
             drift_day=drift_day,
         )
-        settings = laboratory(load().home / "demo", config, PRESETS[preset], top_k)
+        plain = defaults(number)
+        chosen_settings = {
+            "simulation": config,
+            "training": PRESETS[preset],
+            "memory": plain.memory.model_copy(update={"top_k": top_k}),
+            "buffer": BufferConfig(threshold=threshold),
+        }
+        settings = laboratory(load().home / "demo", plain.model_copy(update=chosen_settings))
         say(f"\nseed {number}: {settings.home}")
         outcomes.append(live(settings, days, chosen, partial(run, settings), say))
         say(closing(outcomes[-1], chosen))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from synde_pipeline.prompting import ACT, ARGS, END, SEE, THINK, PromptEncoder
 from synde_pipeline.records import MemoryItem
+from synde_pipeline.simulation.batch import Batch
 from synde_pipeline.simulation.worlds.base import Episode, Task
 
 BATCH = 128
@@ -149,7 +150,7 @@ class Agent:
         import torch
 
         with torch.inference_mode():
-            batch = _Batch(self._model, self._tokenizer.pad_token_id)
+            batch = Batch(self._model, self._tokenizer.pad_token_id)
             alive = rows
             while alive:
                 self._turn(batch, alive)
@@ -158,7 +159,7 @@ class Agent:
                     batch.keep(kept)
                     alive = [alive[k] for k in kept]
 
-    def _turn(self, batch: "_Batch", rows: list[_Row]) -> None:
+    def _turn(self, batch: Batch, rows: list[_Row]) -> None:
         """Every row reads what it has not read yet, writes one turn, and its environment answers."""
         end = self._encoder.marker(END)[0]
         writing = [True] * len(rows)
@@ -171,6 +172,7 @@ class Agent:
                 for k, row in enumerate(rows):
                     if writing[k]:
                         row.said.append(drawn[k])
+                        row.n_drawn += 1
                         writing[k] = drawn[k] != end
                 if not any(writing):
                     break
@@ -179,15 +181,15 @@ class Agent:
             self._answer(row, end)
 
     def _draw(self, logits: Any, rows: list[_Row]) -> list[int]:
-        """Sample one token a row by its own uniform number. Logits: (rows, vocabulary)."""
+        """Sample one token a row by its own next uniform number. Logits: (rows, vocabulary)."""
         import torch
 
         if self._temperature == 0:
             return logits.argmax(-1).tolist()
         total = (logits.double() / self._temperature).softmax(-1).cumsum(-1)
-        chance = torch.tensor([row.chances[row.n_drawn] for row in rows], dtype=torch.float64)
-        for row in rows:
-            row.n_drawn += 1
+        chance = torch.tensor(
+            [row.chances[min(row.n_drawn, len(row.chances) - 1)] for row in rows], dtype=torch.float64
+        )
         # The last sum may round below 1: scale instead of running over the end.
         return torch.searchsorted(total, (chance * total[:, -1])[:, None]).squeeze(1).tolist()
 
@@ -216,85 +218,6 @@ class Agent:
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
-
-
-class _Batch:
-    """Rows of different lengths on one KV cache: padding lies on the left of every chunk and is masked out."""
-
-    def __init__(self, model: Any, pad_id: int) -> None:
-        from transformers.cache_utils import Cache
-
-        self._model = model
-        self._pad = pad_id
-        self._cache = Cache(layer_class_to_replicate=_layer_class())
-        self._mask: Any = None
-        """(rows, tokens so far): 1 where a row has a token."""
-
-    def feed(self, chunks: Sequence[Sequence[int]]) -> Any:
-        """Give each row its next tokens; returns the logits behind the last of them, (rows, vocabulary).
-
-        A row whose chunk is empty is fed padding; its logits mean nothing.
-        """
-        import torch
-
-        width = max(map(len, chunks))
-        ids = torch.full((len(chunks), width), self._pad)
-        mask = torch.zeros((len(chunks), width), dtype=torch.long)
-        for k, chunk in enumerate(chunks):
-            if chunk:
-                ids[k, -len(chunk) :] = torch.tensor(chunk)
-                mask[k, -len(chunk) :] = 1
-        self._mask = mask if self._mask is None else torch.cat([self._mask, mask], 1)
-        positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
-        output = self._model(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with some rows only."""
-        import torch
-
-        self._cache.batch_select_indices(torch.tensor(rows, dtype=torch.long))
-        self._mask = self._mask[list(rows)]
-
-
-def _layer_class() -> Any:
-    """A cache layer that grows in place; the library's own copies itself for every token."""
-    import torch
-    from transformers.cache_utils import DynamicLayer
-
-    class GrowingLayer(DynamicLayer):
-        buffers: Any = None
-
-        def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-            done = self.get_seq_length()
-            end = done + key_states.shape[-2]
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-            if self.buffers is None or end > self.buffers[0].shape[-2]:
-                rows, heads, _, width = key_states.shape
-                room = [torch.empty((rows, heads, 2 * end, width), dtype=key_states.dtype) for _ in range(2)]
-                if self.buffers is not None:
-                    for new, old in zip(room, self.buffers, strict=True):
-                        new[..., :done, :] = old[..., :done, :]
-                self.buffers = room
-            for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-                buffer[..., done:end, :] = states
-            self.keys, self.values = (buffer[..., :end, :] for buffer in self.buffers)
-            return self.keys, self.values
-
-        def batch_select_indices(self, indices: Any) -> None:
-            done = self.get_seq_length()
-            self.buffers = [buffer[indices] for buffer in self.buffers]
-            self.keys, self.values = (buffer[..., :done, :] for buffer in self.buffers)
-
-    return GrowingLayer
 
 
 def by_place(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:

@@ -60,8 +60,12 @@ class Mix:
     """Most hints about other places in one prompt."""
     random_words: float = 0.0
     """Share of drills whose values are any words instead of the stage's options."""
-    one_stage: float = 0.0
-    """Share of drills about one stage of many places, so that only the name tells."""
+    one_stage: float = 0.5
+    """Share of drills of full length about one stage of many places, so that only the name tells."""
+    lengths: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+    """Weights of the drills' lengths, the shortest first."""
+    facts: int = 12
+    """Most facts in a drill."""
 
 
 class Corpus:
@@ -120,26 +124,48 @@ class Corpus:
     # -- drills -------------------------------------------------------------------------------------------------
 
     def _drill(self, mix: Mix) -> Sequence_:
-        """Hints about few places that are easily confused, then every one of them looked up in another order."""
+        """Facts about places, then look-ups of them: some again, some never, so that counting off finds nothing.
+
+        A short drill leaves out the parts between a name and its value: from `mek browse` over `zormek browse` and
+        `zormek <args> browse` the look-up grows to what an agent writes. Only the values are targets.
+        """
         r = self.random
         world = r.choice(_DOMAINS)
-        n = r.randint(3, 12)
-        first = self._name()
-        # Either one stage of many places, so that only the name tells, or several stages of few places.
-        one_stage = r.random() < mix.one_stage
-        n_others = n if one_stage else r.randint(1, 4)
-        names = [first, *(self._name(first if r.random() < 0.5 else None) for _ in range(n_others))]
-        stages = r.sample(world.stages, 1 if one_stage else r.randint(1, 3))
+        length = r.choices(range(4), mix.lengths)[0]
+        n = r.randint(2, mix.facts)
+        one_stage = length < 3 or r.random() < mix.one_stage
+        stages = r.sample(world.stages, 1 if one_stage else r.randint(2, 3))
+        names = self._names(n if one_stage else r.randint(1, 4))
         keys = list(dict.fromkeys((r.choice(names), r.choice(stages)) for _ in range(n)))
         any_word = r.random() < mix.random_words
+        facts = [Hint(name, stage.tool, r.choice(_WORDS if any_word else stage.options)) for name, stage in keys]
         sequence = Sequence_([self._marker[TASK], *self.text(world.domain), self._marker[MEMORY]])
-        hints = [Hint(name, stage.tool, r.choice(_WORDS if any_word else stage.options)) for name, stage in keys]
-        for hint in hints:
-            self._hint(sequence, hint)
-        r.shuffle(hints)
-        for hint in hints:
-            self._turn(sequence, hint.name, hint.tool, hint.option, {hint.option: 1.0})
+        for fact in facts:
+            self._fact(sequence, fact, length)
+        for fact in r.choices(facts, k=len(facts) * 3 // 2):
+            if length == 3:
+                sequence.ids.append(self._marker[THINK])
+            self._fact(sequence, fact, length)
+            at = len(sequence.ids) - len(self.text(fact.option))
+            sequence.targets += [(k, {sequence.ids[k]: 1.0}) for k in range(at, len(sequence.ids))]
+            if length == 3:
+                sequence.ids.append(self._marker[END])
         return sequence
+
+    def _names(self, n: int) -> list[str]:
+        """Names of a drill; every other drill's share a syllable, so that both decide."""
+        first = self._name()
+        alike = self.random.random() < 0.5
+        return list(dict.fromkeys([first, *(self._name(first if alike else None) for _ in range(n - 1))]))
+
+    def _fact(self, sequence: Sequence_, fact: Hint, length: int) -> None:
+        m = self._marker
+        sequence.ids += self.text(fact.name)[-1:] if length == 0 else self.text(fact.name)
+        if length == 3:
+            sequence.ids += [m[ACT], *self.text(fact.tool)]
+        if length >= 2:
+            sequence.ids.append(m[ARGS])
+        sequence.ids += self.text(fact.option)
 
     # -- episodes -----------------------------------------------------------------------------------------------
 

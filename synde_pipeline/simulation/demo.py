@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline.base_model import one_thread, pin_given
 from synde_pipeline.evaluation.report import text_table
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import (
@@ -20,10 +21,10 @@ from synde_pipeline.settings import (
     MemoryConfig,
     Settings,
     SimulationConfig,
-    TrainingConfig,
 )
 from synde_pipeline.simulation.final import (
     DAY_HEAD,
+    N_TASKS,
     day_line,
     day_rows,
     measure,
@@ -70,32 +71,28 @@ class Outcome:
         }
 
 
-def laboratory(
-    home: Path, simulation: SimulationConfig, training: TrainingConfig = PRESETS["world"], top_k: int = 3
-) -> Settings:
-    """Settings of a laboratory below `home`, in a folder named by what differs from the defaults; writes them there."""
-    settings = Settings(
+def defaults(seed: int) -> Settings:
+    """Settings of a laboratory with nothing changed."""
+    return Settings(
         home=Path(),
         start_day=FIRST_DAY,
         base_model=str(EMBEDDED_BASE),
         # What holds at a place shows in one run; in a world without chance one task's word is enough.
-        memory=MemoryConfig(min_tasks=1, top_k=top_k),
+        memory=MemoryConfig(min_tasks=1),
         buffer=BufferConfig(threshold=THRESHOLD),
-        training=training,
+        training=PRESETS["world"],
         evaluation=EvaluationConfig(),
-        simulation=simulation,
+        simulation=SimulationConfig(seed=seed),
     )
-    plain = settings.model_copy(
-        update={
-            "memory": MemoryConfig(min_tasks=1),
-            "training": PRESETS["world"],
-            "simulation": SimulationConfig(seed=simulation.seed),
-        }
-    )
-    name = f"seed-{simulation.seed}"
+
+
+def laboratory(home: Path, settings: Settings) -> Settings:
+    """Place a laboratory below `home`, in a folder named by what differs from the defaults, and write its settings."""
+    assert settings.simulation is not None  # noqa: S101 - made from `defaults`
+    name = f"seed-{settings.simulation.seed}"
     values = settings.model_dump(mode="json", exclude={"home"})
-    if settings != plain:
-        name += f"-{content_hash(values)[:8]}"
+    if settings != defaults(settings.simulation.seed):
+        name += f"-{content_hash({**values, 'base_model': None})[:8]}"
     placed = settings.model_copy(update={"home": home / name})
     text = json.dumps(values, indent=1) + "\n"
     path = placed.home / SETTINGS_FILE
@@ -104,7 +101,9 @@ def laboratory(
     return placed
 
 
-def live(settings: Settings, days: int, arms: Sequence[str], run: RunDays, say: Say) -> Outcome:
+def live(
+    settings: Settings, days: int, arms: Sequence[str], run: RunDays, say: Say, *, n_tasks: int = N_TASKS
+) -> Outcome:
     """Live the days that were not lived yet, then measure; tells every day's row as soon as it is there.
 
     Args:
@@ -113,16 +112,19 @@ def live(settings: Settings, days: int, arms: Sequence[str], run: RunDays, say: 
         arms: arms of the last table.
         run: brings the warehouse up to date after a day.
         say: told every line for people.
+        n_tasks: held-out tasks that each arm tries in the end.
     """
     loop = Loop(settings, run)
+    pin_given(loop.warehouse, settings)
     say(DAY_HEAD)
     rows, n_lived = [], 0
-    for number in range(1, days + 1):
-        row, is_new = loop.day(number)
-        n_lived += is_new
-        rows.append(row)
-        say(day_line(row))
-    measured = measure(settings, days, arms)
+    with one_thread():
+        for number in range(1, days + 1):
+            row, is_new = loop.day(number)
+            n_lived += is_new
+            rows.append(row)
+            say(day_line(row))
+        measured = measure(settings, days, arms, n_tasks)
     picture, page = write_pages(settings.home, day_rows(Warehouse(settings.warehouse), days), measured, arms)
     return Outcome(settings, rows, n_lived, measured, page, picture, state_hash(Warehouse(settings.warehouse)))
 

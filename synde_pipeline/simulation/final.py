@@ -24,7 +24,7 @@ N_TASKS = 480
 N_NEW_PLACES = 24
 
 
-def measure(settings: Settings, last_day: int, arms: Sequence[str]) -> dict[str, Any]:
+def measure(settings: Settings, last_day: int, arms: Sequence[str], n_tasks: int) -> dict[str, Any]:
     """The four-arm table on places that the agent knows and on places that it never saw, unless it lies there."""
     warehouse, config = Warehouse(settings.warehouse), settings.simulation
     assert config is not None  # noqa: S101 - only the demo asks
@@ -33,6 +33,7 @@ def measure(settings: Settings, last_day: int, arms: Sequence[str]) -> dict[str,
         "days": content_hash([header.content_hash if header else "" for header in days]),
         "champion": champion(warehouse).hash,
         "arms": ",".join(arms),
+        "n_tasks": str(n_tasks),
     }
     key = str(date_of(last_day))
     held = warehouse.header(ARTEFACT, key)
@@ -42,7 +43,7 @@ def measure(settings: Settings, last_day: int, arms: Sequence[str]) -> dict[str,
     bank = champion_bank(warehouse, lab.base.hash)
     sections = {}
     for name, where in (("seen places", places(config, last_day)), ("new places", new_places(config, N_NEW_PLACES))):
-        tasks = held_out_tasks(where, "report", N_TASKS, last_day + 1)
+        tasks = held_out_tasks(where, "report", n_tasks, last_day + 1)
         found = four_arms(lab, tasks, bank, lab.recall(tasks, date_of(last_day)), arms, seed=config.seed + 2)
         rows: PlaceRows = {arm: sums_of(found[arm]) for arm in arms}
         sections[name] = {**summary(rows, settings.evaluation), "places": rows_for_json(rows)}

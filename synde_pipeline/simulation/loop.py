@@ -30,7 +30,7 @@ from synde_pipeline.training.buffer import read_buffer
 DAYS = "demo_days"
 """Artefact with one small JSON a simulated day: what the agent did, and what it could do after the day."""
 STAGING = "staging"
-FILE = "agent"
+FILE = "simulated-agent"
 SOURCE = "sim"
 MODEL = "embedded base"
 _SECONDS_PER_EPISODE = 600

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from synde_pipeline.base_model import quiet_transformers
+from synde_pipeline.base_model import one_thread, quiet_transformers
 from synde_pipeline.errors import InputError
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import content_hash
@@ -45,13 +45,16 @@ class Recipe:
     heads: int = 4
     intermediate: int = 256
     theta: float = 1e5
-    """Base of the rotary positions. At 1000 the look-up did not appear within 1.6 M tokens, at 1e5 it did."""
-    chunks: int = 800
+    """Base of the rotary positions: large, so that look-ups by content do not depend on the distance."""
+    embedding_std: float = 0.5
+    """Of the input embeddings at the start. Small tied ones never learned to look anything up by name: the softmax
+    pushes the rows of all tokens that are no targets the same way, until nothing tells them apart."""
+    chunks: int = 700
     """Length of the training: 256 sequences each."""
-    matrix_rate: float = 0.01
+    matrix_rate: float = 0.005
     """Muon's learning rate on the matrices."""
-    learning_rate: float = 2e-3
-    """AdamW's on embeddings and norms."""
+    learning_rate: float = 1e-3
+    """AdamW's on embeddings, head and norms."""
     warm_up: int = 50
     """Steps until the learning rates are reached."""
     decay: float = 0.3
@@ -65,10 +68,12 @@ SMOKE = Recipe(chunks=40, decay=0.5)
 def mix_at(progress: float) -> Mix:
     """The corpus at a point of the training, 0 to 1."""
     if progress < 0.15:
-        return Mix(drills=0.9, hinted=0.85, distractors=3, random_words=0.5)
+        lengths = (0.25, 0.25, 0.25, 0.25)
+        return Mix(drills=0.9, hinted=0.85, distractors=3, random_words=0.5, lengths=lengths, facts=8)
     if progress < 0.8:
-        return Mix(drills=0.4, hinted=0.85, distractors=7, random_words=0.4, one_stage=0.5)
-    return Mix(drills=0.2, hinted=0.85, distractors=7, random_words=0.1, one_stage=0.5)
+        lengths = (0.05, 0.1, 0.2, 0.65)
+        return Mix(drills=0.4, hinted=0.85, distractors=7, random_words=0.4, lengths=lengths)
+    return Mix(drills=0.2, hinted=0.85, distractors=7, random_words=0.1)
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -114,14 +119,8 @@ class Trainer:
 
     def train(self) -> Progress:
         """Train to the end of the recipe, with a checkpoint now and then; returns what was done."""
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # matrices this small gain nothing from a second, and sums stay the same everywhere
-        try:
+        with one_thread():
             self._train()
-        finally:
-            torch.set_num_threads(threads)
         return self.progress
 
     def _train(self) -> None:
@@ -230,13 +229,15 @@ def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
         num_key_value_heads=recipe.heads,
         rope_parameters={"rope_type": "default", "rope_theta": recipe.theta},
         max_position_embeddings=1024,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    # Eager attention: the fused one in bfloat16 takes twice the time backwards on CPU.
     model = LlamaForCausalLM(config)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=recipe.embedding_std)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    # Eager attention: the fused one in bfloat16 takes twice the time backwards on CPU.
     model.set_attn_implementation("eager")
     return model
 
@@ -244,11 +245,11 @@ def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
 def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
     import torch
 
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    matrices = [p for name, p in model.named_parameters() if "layers" in name and p.dim() == 2]
+    others = [p for name, p in model.named_parameters() if "layers" not in name or p.dim() != 2]
     optimizers = [
         torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:

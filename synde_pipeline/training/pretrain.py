@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from synde_pipeline.base_model import ARTEFACT, folder_hash, quiet_transformers
+from synde_pipeline.base_model import ARTEFACT, folder_hash, one_thread, quiet_transformers
 from synde_pipeline.errors import BaseModelError
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import CONTROLS, PAD, PromptEncoder
@@ -139,14 +139,8 @@ def train_model(windows: Sequence[list[int]], tokenizer: Any, config: PretrainCo
     One window a step, Muon on the matrices and AdamW on the rest, short warm-up and linear decay. One thread: matrices
     this small gain little from two, and sums do not depend on the number of cores.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _train(windows, tokenizer, config)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _train(windows: Sequence[list[int]], tokenizer: Any, config: PretrainConfig) -> tuple[Any, float]:

@@ -117,6 +117,14 @@ def test_a_failed_run_is_compared_with_a_success_of_its_own_task_before_one_that
     assert "Avoid when you pay: call cancel" not in titles
 
 
+def test_a_run_that_two_days_hold_speaks_once_from_its_first_day():
+    first = all_deltas([run(k, "success", GOOD) for k in range(3)])
+    stale = all_deltas([run(k, "failure", BAD, day=DAY + timedelta(1)) for k in range(3)])
+    again = [delta.model_copy(update={"trace_uid": delta.trace_uid.replace("failure", "success")}) for delta in stale]
+    later = DAY + timedelta(1)
+    assert fold([*again, *first], later, CONFIG, EMBED) == fold(first, later, CONFIG, EMBED)
+
+
 def test_only_train_tasks_leave_deltas():
     held_out = trajectory(task=REPORT[0], steps=called(*GOOD))
     assert deltas_of(reflect(held_out), DAY) == []

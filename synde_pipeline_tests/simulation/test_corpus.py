@@ -13,6 +13,7 @@ from synde_pipeline.simulation.tokenizer import build_tokenizer
 from synde_pipeline.simulation.worlds.base import HELD_OUT
 
 EPISODES = Mix(drills=0.0, hinted=0.8, distractors=7)
+SHORT_DRILLS = Mix(drills=1.0, hinted=0.0, distractors=0, lengths=(1.0, 1.0, 1.0, 0.0))
 DRILLS = Mix(drills=1.0, hinted=0.0, distractors=0, random_words=0.5, one_stage=0.5)
 
 
@@ -83,13 +84,13 @@ def test_an_episode_is_token_by_token_what_prompting_renders(tokenizer, encoder)
     assert n_hints > 400
 
 
-@pytest.mark.parametrize("mix", [EPISODES, DRILLS])
+@pytest.mark.parametrize("mix", [EPISODES, DRILLS, SHORT_DRILLS])
 def test_no_held_out_name_is_in_it(tokenizer, encoder, mix):
     text = " ".join(tokenizer.decode(sequence.ids) for sequence in drawn(tokenizer, encoder, mix, 600))
     assert [name for name in HELD_OUT if name in text] == []
 
 
-@pytest.mark.parametrize("mix", [EPISODES, DRILLS])
+@pytest.mark.parametrize("mix", [EPISODES, DRILLS, SHORT_DRILLS])
 def test_targets_are_distributions_that_hold_what_was_drawn(tokenizer, encoder, mix):
     n_open = 0
     for sequence in drawn(tokenizer, encoder, mix):

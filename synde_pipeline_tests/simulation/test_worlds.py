@@ -12,6 +12,7 @@ from synde_pipeline.simulation.worlds.base import (
     FIRSTS,
     HELD_OUT,
     NAMES,
+    PLAIN,
     SEEN_IN_PRETRAINING,
     SPARE_STEPS,
     Episode,
@@ -27,7 +28,7 @@ PLACES = st.builds(
 )
 
 
-def task_at(where, rules=Rules(), number=0, day=1):
+def task_at(where, rules=PLAIN, number=0, day=1):
     world, name, seed = where
     return Task(Place(world, name, seed, rules), world.things[0], number, day)
 
