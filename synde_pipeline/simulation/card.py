@@ -50,7 +50,6 @@ def make_base(out: Path, *, seed: int, smoke: bool, say: Callable[[str], None]) 
     done = trainer.train()
     measured = [] if smoke else measure_gates(trainer.model, trainer.tokenizer)
     facts = {
-        "out": str(out),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "tokens": done.tokens,
         "first_loss": round(sum(done.losses[:5]) / 5, 4),
@@ -65,7 +64,7 @@ def make_base(out: Path, *, seed: int, smoke: bool, say: Callable[[str], None]) 
     for one in measured:
         say(one.line())
     say(f"loss {facts['first_loss']} -> {facts['last_loss']} in {facts['cpu_s']} CPU s; {out}")
-    return facts
+    return {"out": str(out), **facts}
 
 
 def card(facts: dict[str, Any], measured: list[Measured]) -> str:
@@ -75,7 +74,7 @@ def card(facts: dict[str, Any], measured: list[Measured]) -> str:
     return (
         _HEAD.format(parameters=facts["parameters"])
         + gates
-        + f"\n## Training\n\n{facts['tokens']:,} tokens, {facts['cpu_s']} CPU seconds and {facts['wall_s']} seconds by "
+        + f"\n## Training\n\n{facts['tokens']:,} tokens, {facts['cpu_s']} CPU seconds and {facts['wall_s']} seconds by\n"
         f"the clock on one core; mean loss of the last chunks {facts['last_loss']} nats a target, of the first "
         f"{facts['first_loss']}.\n\n| recipe | |\n|---|---|\n{recipe}"
     )
