@@ -95,7 +95,7 @@ class Memory:
         return self.recall_many([Query(task, domain, as_of, without_task, scope)], top_k=top_k)[0]
 
     def recall_many(self, queries: Sequence[Query], *, top_k: int | None = None) -> list[list[MemoryItem]]:
-        """The top-k items for each query: those of its place nearest first, then the domain's nearest first.
+        """The top-k items for each query: what works at its place, what fails there, then the domain's; nearest first.
 
         Args:
             queries: in the order in which their items come back.
@@ -135,7 +135,9 @@ class Memory:
         for key in dict.fromkeys([(query.domain, query.scope), (query.domain, "")]):
             section = self._sections.get(key)
             if section and sum(map(len, shelves)) < top_k:
-                shelves.append(self._fold(section.cut(query.as_of, query.without_task)))
+                found = self._fold(section.cut(query.as_of, query.without_task))
+                # What works says more than what fails: of a place, it comes first.
+                shelves += [list(filter(kind, found)) for kind in (_works, _fails)] if key[1] else [found]
         return [shelf for shelf in shelves if shelf]
 
     def _ranked(self, task: str, items: list[MemoryItem]) -> list[MemoryItem]:
@@ -144,3 +146,11 @@ class Memory:
         # Rounding keeps the order independent of the last bits, which batch shape and machine may change.
         ranked = sorted(zip(np.round(scores, 5), items, strict=True), key=lambda pair: (-pair[0], pair[1].item_id))
         return [item for _, item in ranked]
+
+
+def _works(item: MemoryItem) -> bool:
+    return item.kind == "strategy"
+
+
+def _fails(item: MemoryItem) -> bool:
+    return item.kind != "strategy"

@@ -22,7 +22,17 @@ def naively(memory: Memory, query: Query, top_k: int) -> list[MemoryItem]:
     ]
     task = EMBED([query.task])[0]
     score = {item.item_id: np.round(EMBED([item.key_text])[0] @ task, 5) for item in eligible}
-    return sorted(eligible, key=lambda item: (not item.place, -score[item.item_id], item.item_id))[:top_k]
+    fails = {item.item_id: bool(item.place) and item.kind != "strategy" for item in eligible}
+    key = lambda item: (not item.place, fails[item.item_id], -score[item.item_id], item.item_id)  # noqa: E731
+    return sorted(eligible, key=key)[:top_k]
+
+
+def test_what_works_at_a_place_comes_before_what_fails_there_however_near():
+    items = [visit(k, ("nav", "browse", WORKS), ("unblock", "wait", not WORKS)) for k in range(3)]
+    found = Memory(deltas_from(items), CONFIG).recall(
+        "unblock on zormek", domain=items[0].domain, as_of=items[-1].day, scope=items[0].scope
+    )
+    assert [(item.title, item.kind) for item in found] == [("nav", "strategy"), ("unblock", "pitfall")]
 
 
 @st.composite

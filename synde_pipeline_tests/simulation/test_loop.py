@@ -151,7 +151,8 @@ def test_a_demo_killed_at_ten_random_instants_ends_in_the_same_state(lived, tmp_
 
 def _start(home: Path) -> subprocess.Popen[str]:
     words = [sys.executable, "-W", "ignore", "-m", "synde_pipeline_tests.simulation.demo_process", str(home), str(DAYS)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with home.with_suffix(".err").open("a", encoding="utf-8") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout.readline() == "started\n"
     return process
 
@@ -159,5 +160,5 @@ def _start(home: Path) -> subprocess.Popen[str]:
 def _finish(home: Path) -> str:
     process = _start(home)
     out, _ = process.communicate(timeout=600)
-    assert process.returncode == 0
+    assert process.returncode == 0, home.with_suffix(".err").read_text("utf-8")[-3000:]
     return out.split()[-1]
