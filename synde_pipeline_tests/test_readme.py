@@ -17,6 +17,8 @@ COMMANDS = [
 ]
 RECURSIVE = {"make test", "make check"}
 """What runs this very test, and what CI runs beside it: make must know how, it is not run again."""
+LONG = {"make run"}
+"""Seven simulated days: `make soak` runs it, twice."""
 LASTING = {"make ui"}
 """Runs until Ctrl-C; `defs/test_daemon.py` starts it, opens its pages and stops it."""
 
@@ -46,16 +48,31 @@ def test_the_readme_shows_its_commands_in_bash_blocks():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_works(command, readers_home):
-    word = re.sub(r"^make ", "make -n ", command) if command in RECURSIVE | LASTING else command
+    word = re.sub(r"^make ", "make -n ", command) if command in RECURSIVE | LASTING | LONG else command
     done = shell(word, readers_home)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_make_run_without_logs_says_what_to_give(tmp_path):
-    done = shell("make run", tmp_path)
-    assert done.returncode != 0
-    assert "LOGS=" in done.stderr
+@pytest.mark.slow
+def test_make_run_shows_an_agent_that_learns_and_does_nothing_the_second_time(tmp_path):
+    first, second = shell("make run", tmp_path), shell("make run", tmp_path)
+    for done in (first, second):
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing was done" not in first.stdout
+    assert "nothing was done" in second.stdout
+    state = re.search(r"state: +\w+", first.stdout)
+    assert state
+    assert state.group() in second.stdout
+
+
+def test_the_readmes_code_logs_a_trajectory_that_the_pipeline_reads(readers_home, monkeypatch):
+    monkeypatch.setenv("SYNDE_HOME", str(readers_home))
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    logged = [path.read_text("utf-8") for path in (readers_home / "warehouse" / "landing").glob("*/agent.jsonl")]
+    assert len(logged) == 1
+    assert "renew the loan" in logged[0]
 
 
 def test_the_readmes_settings_and_links_exist():

@@ -72,9 +72,8 @@ def card(facts: dict[str, Any], measured: list[Measured]) -> str:
     gates = "".join(f"* {one.line()}\n" for one in measured) or "Not measured: a smoke run.\n"
     recipe = "".join(f"| {name} | {value} |\n" for name, value in facts["recipe"].items())
     return (
-        _HEAD.format(parameters=facts["parameters"])
-        + gates
-        + f"\n## Training\n\n{facts['tokens']:,} tokens, {facts['cpu_s']} CPU seconds and {facts['wall_s']} seconds by\n"
-        f"the clock on one core; mean loss of the last chunks {facts['last_loss']} nats a target, of the first "
+        _HEAD.format(parameters=facts["parameters"]) + gates + "\n## Training\n\n"
+        f"{facts['tokens']:,} tokens, {facts['cpu_s']} CPU seconds and {facts['wall_s']} seconds by the clock on one "
+        f"core;\nmean loss of the last chunks {facts['last_loss']} nats a target, of the first "
         f"{facts['first_loss']}.\n\n| recipe | |\n|---|---|\n{recipe}"
     )
