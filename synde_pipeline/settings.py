@@ -96,6 +96,11 @@ class TrainingConfig(Config):
     router to pick from: the best composition measured where knowledge belongs to scopes (design.md)."""
     scopes_per_adapter: int = Field(default=0, ge=0)
     """Scopes that share an adapter under `routed`; 0 = one adapter for all. Rank 1 holds 4 to 8 of them (measured)."""
+    replay_per_scope: int = Field(default=32, ge=1)
+    """Earlier trajectories of a scope, the newest, that its adapter is trained on again under `routed`."""
+    anchors: float = Field(default=0.0, ge=0)
+    """Sequences of other groups, per own one, that keep an adapter from forgetting what the base is sure of (`routed`).
+    On five days of a world (seed 7, gate tasks), 2/3 raised dual success with all facts in memory from .959 to .984."""
     credit: Literal["outcome", "step"] = "outcome"
     """What a step is judged by: its run's outcome, or its own success."""
     views: int = Field(default=1, ge=1)
@@ -112,15 +117,16 @@ class TrainingConfig(Config):
 PRESETS = {
     "default": TrainingConfig(),
     "paper": TrainingConfig(preset="paper", dropout=0.1, learning_rate=1e-4, batch_size=32, epochs=1),
-    # Of the recipes that were tried on worlds with hidden conventions, the best: 120 steps, four scopes an adapter.
+    # Of the recipes that were tried on a world with hidden conventions (seed 7, gate tasks), the best.
     "world": TrainingConfig(
         preset="world",
         composition="routed",
         scopes_per_adapter=4,
         max_steps=120,
-        learning_rate=1e-2,
+        learning_rate=3e-3,
         schedule="cosine",
         batch_size=8,
+        anchors=2 / 3,
         credit="step",
         views=2,
     ),

@@ -20,6 +20,7 @@ from synde_pipeline.models.route import Place, Router
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, read_json
+from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.lora import read, write
@@ -78,8 +79,15 @@ def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Gr
 
 
 def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig) -> TrainedBank:
-    """Train every group's adapter from scratch on the pinned base, all in one pass."""
-    return train_bank(base.model, [group.rows for group in groups], config, base.tokenizer.pad_token_id or 0)
+    """Train every group's adapter from scratch on the pinned base, all in one pass; other groups' rows anchor it."""
+    pad_id = base.tokenizer.pad_token_id or 0
+    every = [row for group in groups for row in group.rows]
+    rows = []
+    for group in groups:
+        others = [row for row in every if row["scope"] not in group.scopes]
+        n = round(config.anchors * len(group.rows))
+        rows.append([*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)])
+    return train_bank(base.model, rows, config, pad_id)
 
 
 def write_groups(folder: Path, trained: TrainedBank, groups: Sequence[Group], base: Base, domain: str) -> None:

@@ -4,6 +4,7 @@ Numbers are given once: a scope keeps its group for ever, whatever is claimed la
 `models.bank`; how sequences are packed, in `shards`.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from synde_pipeline.settings import TrainingConfig
@@ -27,28 +28,35 @@ def groups_of(warehouse: Warehouse, cycle: Cycle, scopes_per_adapter: int) -> di
 
 
 def replay_of_groups(
-    groups: Mapping[str, int], new: Mapping[str, list[Example]], earlier: Mapping[str, list[Example]], domain: str
+    groups: Mapping[str, int],
+    new: Mapping[str, list[Example]],
+    earlier: Mapping[str, list[Example]],
+    domain: str,
+    *,
+    per_scope: int,
 ) -> list[str]:
-    """Earlier trajectories that the groups of the new ones were trained on: their adapters start from scratch.
+    """Earlier trajectories of the groups of the new ones, whose adapters start from scratch: each scope's newest.
+
+    The limit keeps a cycle's cost from growing with history, and lets old conventions be forgotten.
 
     Args:
         groups: scope -> group number.
         new: trajectories that the cycle claims, by uid.
         earlier: trajectories that earlier cycles claimed, by uid; those of other domains are left alone.
         domain: the cycle's.
+        per_scope: trajectories of a scope at most.
     """
-    touched = {groups[_place(rows)[1]] for rows in new.values()}
-    places = {uid: _place(rows) for uid, rows in earlier.items()}
-    return sorted(uid for uid, (where, scope) in places.items() if where == domain and groups.get(scope) in touched)
-
-
-def _place(rows: list[Example]) -> tuple[str, str]:
-    meta = rows[0]["metadata"]
-    return meta["domain"], meta["scope"]
+    touched = {groups[rows[0]["metadata"]["scope"]] for rows in new.values()}
+    by_scope: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for uid, rows in earlier.items():
+        meta = rows[0]["metadata"]
+        if meta["domain"] == domain and groups.get(meta["scope"]) in touched:
+            by_scope[meta["scope"]].append((meta["day"], uid))
+    return sorted(uid for found in by_scope.values() for _, uid in sorted(found)[-per_scope:])
 
 
 def replay_rule(config: TrainingConfig) -> str:
-    """How a shard's old trajectories are chosen, in words that its lineage keeps."""
+    """How a shard's old trajectories are chosen, short enough for an error: scopes an adapter x runs a scope."""
     if config.composition == "routed":
-        return f"all of the touched groups of {config.scopes_per_adapter} scopes"
-    return "a random share"
+        return f"{config.scopes_per_adapter}x{config.replay_per_scope} newest"
+    return "random share"

@@ -65,7 +65,7 @@ def build_shard(
             earlier |= _by_trajectory(claimed_examples(warehouse, before.key))
     if settings.training.composition == "routed":
         groups = groups_of(warehouse, cycle, settings.training.scopes_per_adapter)
-        drawn = replay_of_groups(groups, new, earlier, cycle.domain)
+        drawn = replay_of_groups(groups, new, earlier, cycle.domain, per_scope=settings.training.replay_per_scope)
     else:
         drawn = replay_sample(list(earlier), len(new), settings.buffer.replay_fraction, seed=cycle.key)
     rows: list[ShardRow] = []

@@ -145,7 +145,7 @@ def test_training_again_with_unchanged_inputs_trains_nothing_and_from_nothing_gi
 
 def test_a_shard_that_was_packed_by_another_rule_is_refused(warehouse):
     cycle = frozen(warehouse, DAY, "site:a")
-    with pytest.raises(LineageError, match="was made from replay all of the"):
+    with pytest.raises(LineageError, match="was made from replay 2x32 newest; expected replay 3x32 newest"):
         train_cycle(warehouse, cycle, ROUTED.model_copy(update={"scopes_per_adapter": 3}))
 
 
