@@ -227,6 +227,13 @@ def load() -> Settings:
         InputError: a variable holds a value outside its range, or names an unknown preset; the file cannot be read.
     """
     values = _stored(Path(os.environ.get("SYNDE_HOME") or "data"))
+    preset = os.environ.get("SYNDE_TRAINING_PRESET")
+    if preset:
+        if preset not in PRESETS:
+            raise InputError(
+                f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
+            )
+        values["training"] = PRESETS[preset].model_dump()
     for variable, path in ENVIRONMENT.items():
         text = os.environ.get(variable)
         if not text:
@@ -235,13 +242,6 @@ def load() -> Settings:
         for name in path[:-1]:
             group = group.setdefault(name, {})
         group[path[-1]] = text
-    preset = os.environ.get("SYNDE_TRAINING_PRESET")
-    if preset:
-        if preset not in PRESETS:
-            raise InputError(
-                f"SYNDE_TRAINING_PRESET is {preset!r}", expected=" or ".join(PRESETS), remedy="set one of these names"
-            )
-        values["training"] = {**PRESETS[preset].model_dump(), **values.get("training", {})}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -260,7 +260,7 @@ def _stored(home: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
         Settings.model_validate(found)
-    except (ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
         raise InputError(
             f"{path} holds no settings ({type(error).__name__})",
             expected="the JSON object that `synde demo` writes",

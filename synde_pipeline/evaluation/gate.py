@@ -39,11 +39,11 @@ def decide(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> Verdict:
     gate = read_json(warehouse.folder(REPORTS, cycle.key) / "report.json").get("gate")
     if gate is None:
         return Verdict(None, "the report holds no gate evidence: offline replay decides nothing yet")
-    if gate["passed"] is True:
-        promote(warehouse, cycle, model, gate["reason"])
-    else:
-        reject(warehouse, cycle, model, gate["reason"])
-    return Verdict(champion(warehouse).has_decided(cycle.key, model.content_hash) and gate["passed"], gate["reason"])
+    record = promote if gate.get("passed") is True else reject
+    history = record(warehouse, cycle, model, gate["reason"]).history
+    # The first word on a model stands, whatever a later report of it says.
+    latest = next(item for item in reversed(history) if item.cycle == cycle.key)
+    return Verdict(latest.accepted, latest.reason)
 
 
 def is_decided(warehouse: Warehouse, cycle: Cycle) -> bool:

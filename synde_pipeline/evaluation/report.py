@@ -31,7 +31,7 @@ def publish(warehouse: Warehouse, key: str, report: dict[str, Any], inputs: dict
 
     def describe(_: Path) -> Header:
         info = {"is_time_split": report["evaluation"]["is_time_split"], "domain": report["domain"]}
-        info["has_gate"] = "gate" in report
+        info["has_gate"] = report.get("gate") is not None
         counts = {"tasks": report["evaluation"]["n_tasks"]}
         hashed = content_hash(without_times(report))
         return Header(artefact=REPORTS, key=key, content_hash=hashed, inputs=inputs, counts=counts, info=info)

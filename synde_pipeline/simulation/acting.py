@@ -92,7 +92,7 @@ def four_arms(
 def summary(rows: PlaceRows, config: EvaluationConfig) -> dict[str, Any]:
     """Arms and their paired differences from `none`, with intervals clustered by place."""
     ratios = {arm: ratios_of(sums) for arm, sums in rows.items()}
-    costs = {arm: _costs(sums) for arm, sums in rows.items()}
+    costs = {arm: _costs(sums) if sums else {"n": 0} for arm, sums in rows.items()}
     # Every place is tried often: a handful of them is enough evidence, unlike a handful of tasks.
     found = summarise_ratios(ratios, costs, config.model_copy(update={"min_tasks": 2}))
     return {**found, "arms": {arm: _flat(values) for arm, values in found["arms"].items()}}

@@ -73,7 +73,8 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
         "all_domains": _pooled(warehouse, cycle, rows, settings),
         "places": rows_for_json(rows),
         "task_ids": [task.task_id for task in tasks],
-        "gate": _gate(lab, cycle, (here, day), bank, config),
+        # Foreign logs may lie in a laboratory too: where nobody can act there is no evidence.
+        "gate": _gate(lab, cycle, (here, day), bank, config) if here else None,
     }
 
 

@@ -1,0 +1,1 @@
+"""Studies: claims about the layers, measured in the worlds."""

@@ -1,0 +1,165 @@
+"""The gate fails closed: only evidence that says exactly True, about the model that lies there, moves the champion."""
+
+from datetime import timedelta
+
+import pytest
+
+from synde_pipeline.base_model import load
+from synde_pipeline.errors import LineageError
+from synde_pipeline.evaluation.due import is_due
+from synde_pipeline.evaluation.gate import decide, is_decided
+from synde_pipeline.evaluation.report import publish
+from synde_pipeline.models.compose import ADAPTERS
+from synde_pipeline.models.merge import MERGED
+from synde_pipeline.models.registry import FILE, Champion, champion
+from synde_pipeline.settings import PromptConfig
+from synde_pipeline.training.daily import publish_shard
+from synde_pipeline_tests.evaluation.test_report import report
+from synde_pipeline_tests.helpers import DAY
+from synde_pipeline_tests.models.test_bank import SETTINGS, trained
+from synde_pipeline_tests.models_for_tests import pin_tiny
+
+PASSED = {"passed": True, "reason": "better"}
+FAILED = {"passed": False, "reason": "worse"}
+
+
+@pytest.fixture
+def cycle(warehouse):
+    """A routed cycle with its bank, not yet evaluated."""
+    pin_tiny(warehouse)
+    return trained(warehouse, DAY, "site:a")[0]
+
+
+def judged(warehouse, cycle, **evidence):
+    """Publish a report of the cycle's model that holds the evidence."""
+    model = warehouse.header(MERGED, cycle.key)
+    publish(warehouse, cycle.key, report() | evidence, {MERGED: model.content_hash})
+    return model
+
+
+def decision(warehouse, cycle):
+    return decide(warehouse, cycle, load(warehouse).hash)
+
+
+def raw(warehouse):
+    path = warehouse.root / FILE
+    return path.read_bytes() if path.exists() else None
+
+
+# -- what moves the champion ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("evidence", [{}, {"gate": None}])
+def test_without_evidence_the_champion_stays_and_nothing_is_recorded(warehouse, cycle, evidence):
+    judged(warehouse, cycle, **evidence)
+    found = decision(warehouse, cycle)
+    assert found.accepted is None
+    assert "no gate evidence" in found.reason
+    assert raw(warehouse) is None
+    assert is_decided(warehouse, cycle)  # there is nothing to act on: the cycle must not stay due for ever
+    assert not is_due(warehouse, cycle)
+
+
+def test_a_cycle_that_passed_is_served(warehouse, cycle):
+    model = judged(warehouse, cycle, gate=PASSED)
+    assert not is_decided(warehouse, cycle)
+    assert is_due(warehouse, cycle)
+    found = decision(warehouse, cycle)
+    assert (found.accepted, found.reason) == (True, "better")
+    now = champion(warehouse)
+    assert (now.domains["library"].cycle, now.domains["library"].model) == (cycle.key, model.content_hash)
+    assert [(item.accepted, item.reason) for item in now.history] == [(True, "better")]
+    assert is_decided(warehouse, cycle)
+    assert not is_due(warehouse, cycle)
+
+
+ODD = [{"passed": value, "reason": "odd"} for value in (None, 1, "true", [True])]
+
+
+@pytest.mark.parametrize("gate", [FAILED, *ODD, {"reason": "odd"}], ids=str)
+def test_a_cycle_that_did_not_exactly_pass_is_rejected_and_the_verdict_says_so(warehouse, cycle, gate):
+    judged(warehouse, cycle, gate=gate)
+    found = decision(warehouse, cycle)
+    assert found.accepted is False
+    now = champion(warehouse)
+    assert now.domains == {}
+    assert [(item.accepted, item.reason) for item in now.history] == [(False, gate["reason"])]
+    assert is_decided(warehouse, cycle)
+
+
+def test_a_failed_cycle_leaves_the_one_before_it_in_place(warehouse, cycle):
+    judged(warehouse, cycle, gate=PASSED)
+    decision(warehouse, cycle)
+    before = champion(warehouse)
+    second, _ = trained(warehouse, DAY + timedelta(1), "site:b")
+    judged(warehouse, second, gate=FAILED)
+    assert decision(warehouse, second).accepted is False
+    assert champion(warehouse).domains == before.domains
+    assert champion(warehouse).hash == before.hash
+
+
+# -- deciding again -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [PASSED, FAILED], ids=str)
+def test_deciding_twice_changes_no_byte_and_says_the_same(warehouse, cycle, gate):
+    judged(warehouse, cycle, gate=gate)
+    first, written = decision(warehouse, cycle), raw(warehouse)
+    assert decision(warehouse, cycle) == first
+    assert raw(warehouse) == written
+
+
+def test_other_evidence_about_a_model_that_was_decided_changes_nothing_and_the_verdict_is_the_recorded_one(
+    warehouse, cycle
+):
+    judged(warehouse, cycle, gate=FAILED)
+    first, written = decision(warehouse, cycle), raw(warehouse)
+    judged(warehouse, cycle, gate=PASSED)
+    assert decision(warehouse, cycle) == first
+    assert raw(warehouse) == written
+
+
+# -- what cannot be decided on --------------------------------------------------------------------------------------
+
+
+def refused(warehouse, cycle, match):
+    before = raw(warehouse)
+    with pytest.raises(LineageError, match=match):
+        decision(warehouse, cycle)
+    assert raw(warehouse) == before
+    assert is_due(warehouse, cycle)
+    return True
+
+
+def test_without_a_report_nothing_is_decided(warehouse, cycle):
+    assert refused(warehouse, cycle, r"eval_reports\[library-0001\] is missing")
+    assert not is_decided(warehouse, cycle)
+    assert champion(warehouse) == Champion()
+
+
+def test_a_report_about_another_model_decides_nothing(warehouse, cycle):
+    publish(warehouse, cycle.key, report() | {"gate": PASSED}, {MERGED: "f" * 64})
+    assert refused(warehouse, cycle, "was made from merged_models ffffffffffff")
+    publish(warehouse, cycle.key, report() | {"gate": PASSED}, {})
+    assert refused(warehouse, cycle, "was made from merged_models nothing")
+    assert champion(warehouse) == Champion()
+
+
+def test_a_report_whose_model_is_gone_or_stale_by_now_decides_nothing(warehouse, cycle):
+    judged(warehouse, cycle, gate=PASSED)
+    (warehouse.path(MERGED, cycle.key) / "current.json").rename(warehouse.root / "aside.json")
+    assert refused(warehouse, cycle, r"merged_models\[library-0001\] is missing")
+    assert not is_decided(warehouse, cycle)
+    (warehouse.root / "aside.json").rename(warehouse.path(MERGED, cycle.key) / "current.json")
+    other = SETTINGS.model_copy(update={"prompt": PromptConfig(window=256, max_action=8, max_header=16)})
+    publish_shard(warehouse, cycle, other)  # the adapters below the model were trained on another shard
+    assert refused(warehouse, cycle, ADAPTERS)
+    assert champion(warehouse) == Champion()
+
+
+def test_a_champion_that_cannot_be_read_is_left_as_it_is(warehouse, cycle):
+    judged(warehouse, cycle, gate=PASSED)
+    (warehouse.root / FILE).write_text("{", "utf-8")
+    with pytest.raises(LineageError, match="no readable champion"):
+        decision(warehouse, cycle)
+    assert raw(warehouse) == b"{"
