@@ -61,7 +61,7 @@ class Recipe:
     """Share of the training, at its end, over which the learning rates fall to nothing."""
 
 
-SMOKE = Recipe(chunks=40, decay=0.5)
+SMOKE = Recipe(chunks=70, decay=0.5)
 """Two minutes: enough to see the loss fall, not to look anything up."""
 
 
