@@ -114,7 +114,9 @@ def study(mine: Laboratory, other: Laboratory) -> dict[str, dict[str, Any]]:
         # Every task gets an adapter of its own domain, of places that are not its own.
         foreign = _foreign_routes(mine, other)
         add("adapters of other places", (0, 3, 4), lambda k: mine.success(base, k, foreign, bank))
-    trained = train_bank(base.model, [mine.rows(ONE)], ONE, 0)
+    # As many steps as all adapters of the bank had together.
+    one = ONE.model_copy(update={"max_steps": (ONE.max_steps or 0) * len(mine.adapters)})
+    trained = train_bank(base.model, [mine.rows(one)], one, 0)
     add("one adapter for all", (0, 3, 4), lambda k: mine.success(base, k, [0] * N_TASKS, trained.bank))
     trained.bank.remove()
     for name, alpha in (("sum", 1.0), ("mean", 1 / max(len(mine.adapters), 1))):
