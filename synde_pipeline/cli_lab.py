@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.settings import PRESETS, BufferConfig, SimulationConfig, load
+from synde_pipeline.settings import BufferConfig, SimulationConfig, load
 
 _ALL_ARMS = ("none", "context", "weights", "dual")  # evaluation.arms.ARMS, which is too heavy to import here
 
@@ -21,15 +21,14 @@ def demo(
     episodes_per_day: Annotated[int, typer.Option(min=1, help="Tasks that the agent gets each day.")] = 96,
     seed: Annotated[str, typer.Option(help="Seeds of places, tasks and sampling; several with commas.")] = "1",
     arms: Annotated[str, typer.Option(help="Arms of the curve and of the last table.")] = ",".join(_ALL_ARMS),
-    places: Annotated[int, typer.Option(min=1, help="Sites, repositories and notebooks on the first day.")] = 24,
+    places: Annotated[int, typer.Option(min=2, help="Sites, repositories and notebooks on the first day.")] = 24,
     new_places: Annotated[int, typer.Option(min=0, help="Places that open on each later day.")] = 0,
     facts: Annotated[int, typer.Option(min=2, max=6, help="Facts about its place that a task needs.")] = 4,
-    transient_rate: Annotated[float, typer.Option(help="Share of right actions that time out once.")] = 0.0,
-    decoy_rate: Annotated[float, typer.Option(help="Share of wrong options that show a wrong value.")] = 0.0,
+    transient_rate: Annotated[float, typer.Option(min=0, max=0.9, help="Right actions that time out once.")] = 0.0,
+    decoy_rate: Annotated[float, typer.Option(min=0, max=1, help="Wrong options that show a value.")] = 0.0,
     drift_day: Annotated[int | None, typer.Option(min=2, help="Day from which on half the conventions differ.")] = None,
     top_k: Annotated[int, typer.Option(min=0, help="Memory items shown to the agent.")] = 3,
     threshold: Annotated[int, typer.Option(min=1, help="Waiting examples of a domain that start a cycle.")] = 200,
-    preset: Annotated[str, typer.Option(help="Training preset: world, default or paper.")] = "world",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Watch an agent learn: it acts in small worlds, its logs go through the pipeline, and it acts better.
@@ -46,8 +45,6 @@ def demo(
     from synde_pipeline.simulation.demo import closing, defaults, laboratory, live, over_seeds
 
     chosen = _names(arms, _ALL_ARMS, "--arms")
-    if preset not in PRESETS:
-        raise InputError(f"--preset is {preset!r}", expected=" or ".join(PRESETS))
     say = (lambda _: None) if as_json else tqdm.write
     outcomes = []
     for number in _numbers(seed):
@@ -64,7 +61,6 @@ def demo(
         plain = defaults(number)
         chosen_settings = {
             "simulation": config,
-            "training": PRESETS[preset],
             "memory": plain.memory.model_copy(update={"top_k": top_k}),
             "buffer": BufferConfig(threshold=threshold),
         }
@@ -106,8 +102,10 @@ def pretrain(
 def _numbers(text: str) -> list[int]:
     try:
         found = [int(part) for part in text.split(",")]
+        if min(found) < 0:
+            raise ValueError
     except ValueError:
-        raise InputError(f"--seed is {text!r}", expected="whole numbers with commas, for example 1,2,3") from None
+        raise InputError(f"--seed is {text!r}", expected="whole numbers from 0, for example 1,2,3") from None
     return list(dict.fromkeys(found))
 
 

@@ -95,7 +95,8 @@ class TrainingConfig(Config):
     """`sequential` trains on top of the domain's earlier adapters; `routed` trains each alone on the pinned base, for a
     router to pick from: the best composition measured where knowledge belongs to scopes (design.md)."""
     scopes_per_adapter: int = Field(default=0, ge=0)
-    """Scopes that share an adapter under `routed`; 0 = one adapter for all. Rank 1 holds 4 to 8 of them (measured)."""
+    """Scopes that share an adapter under `routed`; 0 = one adapter for all. How many rank 1 holds is
+    open: 4 to 8 at the prototype's rates, more at lower ones."""
     replay_per_scope: int = Field(default=32, ge=1)
     """Earlier trajectories of a scope, the newest, that its adapter is trained on again under `routed`."""
     anchors: float = Field(default=0.0, ge=0)
@@ -153,7 +154,7 @@ class SimulationConfig(Config):
     seed: int = Field(default=1, ge=0)
     """Of places, conventions, tasks and sampling."""
     episodes_per_day: int = Field(default=96, ge=1)
-    places: int = Field(default=24, ge=1)
+    places: int = Field(default=24, ge=2)
     """Sites, repositories and notebooks on the first day: half of them sites, a quarter each of the others."""
     new_places_per_day: int = Field(default=0, ge=0)
     """Places that open on each later day."""

@@ -15,7 +15,7 @@ from synde_pipeline.evaluation.stats import Estimate, paired_difference, resampl
 from synde_pipeline.models.bank import BankRow
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
-from synde_pipeline.simulation.agent import Run, by_place
+from synde_pipeline.simulation.agent import by_place
 from synde_pipeline.simulation.lab import Lab, Timed, timed
 from synde_pipeline.simulation.worlds.base import Task
 
@@ -146,8 +146,3 @@ def rows_from_json(places: Sequence[dict[str, Any]]) -> PlaceRows:
     """The way back."""
     arms = list(places[0]["arms"]) if places else list(ARMS)
     return {arm: [PlaceSums(**place["arms"][arm]) for place in places] for arm in arms}
-
-
-def n_success(runs: Sequence[Run]) -> int:
-    """How many runs succeeded."""
-    return sum(run.is_success for run in runs)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.simulation.gates import Measured, measure_gates
-from synde_pipeline.simulation.pretrain import CHECKPOINT, SMOKE, Recipe, Trainer
+from synde_pipeline.simulation.pretrain import CHECKPOINT, FACTS, SMOKE, Recipe, Trainer
+from synde_pipeline.storage import read_json
 
 _HEAD = """\
 ---
@@ -44,6 +45,10 @@ def make_base(out: Path, *, seed: int, smoke: bool, say: Callable[[str], None]) 
         InputError: `out` holds the checkpoint of another recipe.
     """
     recipe = replace(SMOKE if smoke else Recipe(), seed=seed)
+    known = read_json(out / FACTS) if (out / FACTS).exists() else {}
+    if known.get("recipe") == asdict(recipe):
+        say(f"{out} holds this model already; name another folder, or another seed, for one more")
+        return {"out": str(out), **known}
     trainer = Trainer(recipe, out)
     if trainer.progress.chunk:
         say(f"going on after chunk {trainer.progress.chunk} of {recipe.chunks}")

@@ -17,7 +17,6 @@ from synde_pipeline.settings import (
     PRESETS,
     SETTINGS_FILE,
     BufferConfig,
-    EvaluationConfig,
     MemoryConfig,
     Settings,
     SimulationConfig,
@@ -26,7 +25,6 @@ from synde_pipeline.simulation.final import (
     DAY_HEAD,
     N_TASKS,
     day_line,
-    day_rows,
     measure,
     state_hash,
     terminal_curve,
@@ -81,7 +79,6 @@ def defaults(seed: int) -> Settings:
         memory=MemoryConfig(min_tasks=1),
         buffer=BufferConfig(threshold=THRESHOLD),
         training=PRESETS["world"],
-        evaluation=EvaluationConfig(),
         simulation=SimulationConfig(seed=seed),
     )
 
@@ -125,7 +122,7 @@ def live(
             rows.append(row)
             say(day_line(row))
         measured = measure(settings, days, arms, n_tasks)
-    picture, page = write_pages(settings.home, day_rows(Warehouse(settings.warehouse), days), measured, arms)
+    picture, page = write_pages(settings.home, rows, measured, arms)
     return Outcome(settings, rows, n_lived, measured, page, picture, state_hash(Warehouse(settings.warehouse)))
 
 

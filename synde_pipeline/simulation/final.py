@@ -16,7 +16,7 @@ from synde_pipeline.simulation.acting import PlaceRows, four_arms, rows_for_json
 from synde_pipeline.simulation.lab import Lab
 from synde_pipeline.simulation.loop import DAYS, DayRow, publish_json
 from synde_pipeline.simulation.tasks import date_of, held_out_tasks, new_places, places
-from synde_pipeline.storage import Warehouse, read_json
+from synde_pipeline.storage import Warehouse, read_json, write_atomically
 
 ARTEFACT = "demo_report"
 N_TASKS = 480
@@ -50,12 +50,6 @@ def measure(settings: Settings, last_day: int, arms: Sequence[str], n_tasks: int
     value = {"settings": config.model_dump(mode="json"), "days": last_day, "sections": sections}
     publish_json(warehouse, ARTEFACT, key, ("demo.json", value), inputs)
     return value
-
-
-def day_rows(warehouse: Warehouse, last_day: int) -> list[DayRow]:
-    """The rows of the days lived so far."""
-    keys = [str(date_of(k)) for k in range(1, last_day + 1)]
-    return [DayRow(**read_json(warehouse.folder(DAYS, key) / "day.json")["row"]) for key in keys]
 
 
 def state_hash(warehouse: Warehouse) -> str:
@@ -108,11 +102,11 @@ def write_pages(
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    folder.mkdir(parents=True, exist_ok=True)
     png, page = folder / "curve.png", folder / "demo.html"
-    png.write_bytes(buffer.getvalue())
+    write_atomically(png, buffer.getvalue())
     environment = Environment(loader=PackageLoader("synde_pipeline.simulation", "."), autoescape=True)
-    page.write_text(
+    write_atomically(
+        page,
         environment.get_template("demo.html.j2").render(
             picture=base64.b64encode(buffer.getvalue()).decode("ascii"),
             rows=rows,
@@ -120,7 +114,6 @@ def write_pages(
             measured=measured,
             tables={name: text_table(section, arms=arms) for name, section in measured["sections"].items()},
         ),
-        "utf-8",
     )
     return png, page
 

@@ -1,11 +1,10 @@
 """The closed loop: each simulated day the agent acts, its logs land, the pipeline learns, and the next day uses it.
 
 The agent's executions reach the pipeline through `ExecutionLogger` and landing, like anybody's. How a day is
-materialised is handed in (`run`), so this module knows nothing of Dagster. What is shown to people is in `report`.
+materialised is handed in (`run`), so this module knows nothing of Dagster. What is shown to people is in `final`.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -108,7 +107,7 @@ class Loop:
         target = self._landed(number)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.parent.parent.chmod(0o700)
-        os.replace(written, target)  # noqa: PTH105 - Path.replace reads as text replacement here
+        written.replace(target)
         shutil.rmtree(staging, ignore_errors=True)
 
     # -- after the day ------------------------------------------------------------------------------------------

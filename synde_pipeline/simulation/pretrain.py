@@ -26,6 +26,8 @@ from synde_pipeline.storage import write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 """File in the work folder that an interrupted training goes on from."""
+FACTS = "facts.json"
+"""File of a finished model that says how it was made; written last."""
 BATCH = 32
 BATCHES_PER_CHUNK = 8
 """Batches that are drawn and sorted by length together."""
@@ -212,7 +214,7 @@ class Trainer:
         self.model.save_pretrained(folder, safe_serialization=True)
         self.tokenizer.save_pretrained(folder)
         write_atomically(folder / "README.md", card)
-        write_atomically(folder / "facts.json", json.dumps(facts, indent=1))
+        write_atomically(folder / FACTS, json.dumps(facts, indent=1))
 
 
 def _new_model(recipe: Recipe, tokenizer: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 
+from synde_pipeline.errors import InputError
 from synde_pipeline.records import Split, split_of
 from synde_pipeline.settings import SimulationConfig
 from synde_pipeline.simulation.worlds.base import HELD_OUT, Place, Rules, Task
@@ -15,6 +16,10 @@ from synde_pipeline.simulation.worlds.registry import WORLDS
 
 FIRST_DAY = date(2025, 1, 1)
 """Date of the simulation's day 1."""
+
+
+MOST_PLACES = len(HELD_OUT) - 64
+"""Names that days may use; the rest are for `new_places`."""
 
 
 def day_number(day: date) -> int:
@@ -43,8 +48,13 @@ def places(config: SimulationConfig, day: int) -> list[Place]:
     """Places that the agent visits on a day: the first day's, and the ones that opened since.
 
     Half of them are sites, a quarter each repositories and notebooks (simulation notes, section 1).
+
+    Raises:
+        InputError: there are not so many names.
     """
     n = config.places + (day - 1) * config.new_places_per_day
+    if n > MOST_PLACES:
+        raise InputError(f"{n} places on day {day}", expected=f"at most {MOST_PLACES}", remedy="fewer places, or days")
     return _take(config, range(n))
 
 

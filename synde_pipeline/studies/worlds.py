@@ -166,6 +166,8 @@ def table(results: Sequence[dict[str, dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("expected: two homes of `synde demo` or more, of different seeds: each is another one's control")
     homes = [Laboratory.open(Path(word)) for word in sys.argv[1:]]
     with one_thread():
         rows = [study(home, homes[k - 1]) for k, home in enumerate(homes)]

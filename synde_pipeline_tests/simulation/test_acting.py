@@ -17,7 +17,6 @@ from synde_pipeline.settings import EvaluationConfig, SimulationConfig
 from synde_pipeline.simulation.acting import (
     PlaceSums,
     compare,
-    n_success,
     rows_for_json,
     rows_from_json,
     summary,
@@ -64,7 +63,7 @@ def test_runs_add_up_by_place_in_the_order_of_scopes():
         assert row.n_steps == sum(k % 5 for k in here)
         assert row.n_context_tokens == sum(here)
         assert row.seconds == pytest.approx(1.5)
-    assert n_success(runs) == 4
+    assert sum(run.is_success for run in runs) == 4
     assert sums_of(Timed(runs[::-1], cpu_s=6.0)) == found
 
 
