@@ -1,24 +1,52 @@
 """Composition: which adapters stand on the base, in which order, and adding them up exactly (law 7).
 
-Adapters of a domain are trained one on top of the other (sequential composition): independently trained ones do not
-add up in function (theory notes B.6). Those that are trained alone, to be routed, are in `bank` and in no ledger.
-Writing a merged model to disk is in `merge`.
+Each way to compose is three answers (`RULES`): what a cycle's adapter is trained on, what it leaves of the ledger
+before it, and how many old logs it needs. Routed adapters are in `bank` and in no ledger; writing a merged model to
+disk is in `merge`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
 from synde_pipeline.models.registry import champion
+from synde_pipeline.settings_slow import Composition, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.lora import AdapterWeights, read
 
 ADAPTERS = "adapters"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a way to compose does with the adapters of earlier cycles."""
+
+    on_ledger: bool = False
+    """Whether an adapter is trained on the base plus the ledger; else on the base alone."""
+    in_ledger: bool = True
+    """Whether it is added to a ledger; else it is served unmerged."""
+    replaces: bool = False
+    """Whether it stands for all adapters before it, which leave the ledger."""
+
+
+RULES: dict[Composition, Rule] = {
+    "routed": Rule(in_ledger=False),
+    "sequential": Rule(on_ledger=True),
+    "joint": Rule(replaces=True),
+    "null_space": Rule(on_ledger=True),
+    "independent": Rule(),
+}
+assert set(RULES) == set(get_args(Composition))  # noqa: S101 - a new name needs its rule
+
+
+def rule_of(adapters: Header) -> Rule:
+    """The rule by which a cycle's adapters were trained."""
+    return RULES[TrainingConfig.model_validate(adapters.info["config"]).composition]
 
 
 @dataclass(frozen=True)
@@ -31,9 +59,9 @@ class Entry:
 
 
 def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[Entry]:
-    """The adapters that a cycle trains on top of: those of the domain's earlier cycles, in order.
+    """The domain's ledger before a cycle: the adapters of its earlier cycles, in order.
 
-    Left out are rejected adapters, which never enter a ledger, and routed ones, which stand on the base alone.
+    Left out are rejected adapters, which never enter a ledger, routed ones, and those that a later one stands for.
 
     Raises:
         LineageError: one is missing, was trained on another base, or on another ledger.
@@ -44,20 +72,26 @@ def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[En
         if before.domain != cycle.domain or before.number >= cycle.number:
             continue
         header = warehouse.header(ADAPTERS, before.key)
-        if header is not None and is_routed(header):
+        if header is not None and not rule_of(header).in_ledger:
             continue
         entry = checked_entry(warehouse, before, base_hash, entries)
         if known.verdict_on(before.key, entry.adapter_hash) is not False:
-            entries.append(entry)
+            entries = ledger_with(warehouse, entries, entry)
     return entries
 
 
+def ledger_with(warehouse: Warehouse, entries: list[Entry], own: Entry) -> list[Entry]:
+    """A ledger after a cycle's adapter entered it."""
+    header = warehouse.header(ADAPTERS, own.cycle)
+    return [own] if header is not None and rule_of(header).replaces else [*entries, own]
+
+
 def is_routed(adapters: Header) -> bool:
-    """Whether a cycle's adapters were trained alone, to be routed."""
-    return adapters.info.get("config", {}).get("composition") == "routed"
+    """Whether a cycle's adapters were trained to be routed."""
+    return not rule_of(adapters).in_ledger
 
 
-def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of: list[Entry]) -> Entry:
+def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, ledger: list[Entry]) -> Entry:
     """A cycle's adapter as a ledger entry, after its recorded inputs were compared with the warehouse.
 
     Raises:
@@ -70,7 +104,7 @@ def checked_entry(warehouse: Warehouse, cycle: Cycle, base_hash: str, on_top_of:
     if shard is None:
         raise LineageError(f"{SHARDS}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
     check_inputs(shard, {"base_model": base_hash, "cycle": cycle.content_hash})
-    below = ledger_hash([] if is_routed(header) else on_top_of)
+    below = ledger_hash(ledger if rule_of(header).on_ledger else [])
     check_inputs(header, {"base_model": base_hash, "on_top_of": below, SHARDS: shard.content_hash})
     return Entry(cycle.key, header.content_hash)
 

@@ -1,7 +1,6 @@
 """Adapters and merged models as artefacts: train what the config says, put together what would be served, record why.
 
-A cycle is either sequential (trained on the composition so far, merged from the pinned base) or routed (adapters of
-their own, served side by side): how each is trained and put together is in `compose` and `bank`.
+How a cycle's adapters stand together with earlier ones is in `compose` (a ledger) and `bank` (side by side).
 """
 
 import json
@@ -26,7 +25,17 @@ from synde_pipeline.models.bank import (
     write_bank,
     write_groups,
 )
-from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, compose, is_routed, ledger_before, ledger_hash
+from synde_pipeline.models.compose import (
+    ADAPTERS,
+    RULES,
+    Entry,
+    checked_entry,
+    compose,
+    is_routed,
+    ledger_before,
+    ledger_hash,
+    ledger_with,
+)
 from synde_pipeline.models.route import Place
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
@@ -64,11 +73,8 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     base = load(warehouse)
     assert shard is not None  # noqa: S101 - read_table refuses a missing shard
     check_inputs(shard, {"base_model": base.hash, "cycle": cycle.content_hash})
-    entries: list[Entry] = []
-    if config.composition == "routed":
-        check_inputs(shard, {"replay": replay_rule(config)})
-    else:
-        entries = ledger_before(warehouse, cycle, base.hash)
+    check_inputs(shard, {"replay": replay_rule(config)})
+    entries = ledger_before(warehouse, cycle, base.hash) if RULES[config.composition].on_ledger else []
     inputs = {
         "base_model": base.hash,
         "on_top_of": ledger_hash(entries),
@@ -82,7 +88,9 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
         groups = groups_of(warehouse, cycle, config.scopes_per_adapter)
         made = _train_routed(base, rows, groups, config, cycle.domain)
     else:
-        made = _train_sequential(base, rows, compose(warehouse, base, entries), config)
+        if config.composition == "joint":
+            config = config.model_copy(update={"rank": config.joint_rank})
+        made = _train_one(base, rows, compose(warehouse, base, entries), config)
     info = {
         "cycle": cycle.key,
         "domain": cycle.domain,
@@ -97,7 +105,7 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     return _publish(warehouse, (ADAPTERS, cycle.key), inputs, _Made(counts, info, made.write)), True
 
 
-def _train_sequential(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig) -> _Made:
+def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig) -> _Made:
     trained = train_adapter(model, rows, config, base.tokenizer.pad_token_id or 0)
     counts = {"target_tokens": trained.n_target_tokens, "steps": len(trained.curve)}
     name, revision = base.header.info["name"], base.header.info["revision"]
@@ -175,8 +183,8 @@ def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> _Held:
     if header is not None and is_routed(header):
         rows = candidate_bank(warehouse, cycle, base_hash)
         return _Held({"base_model": base_hash, "ledger": bank_hash(rows)}, [], rows)
-    entries = ledger_before(warehouse, cycle, base_hash)
-    entries.append(checked_entry(warehouse, cycle, base_hash, entries))
+    before = ledger_before(warehouse, cycle, base_hash)
+    entries = ledger_with(warehouse, before, checked_entry(warehouse, cycle, base_hash, before))
     return _Held({"base_model": base_hash, "ledger": ledger_hash(entries)}, entries, [])
 
 
