@@ -15,7 +15,7 @@ from typing import Any
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, is_routed
-from synde_pipeline.models.registry import champion
+from synde_pipeline.models.registry import Served, champion
 from synde_pipeline.models.route import Place, Router
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
@@ -130,22 +130,29 @@ def champion_bank(warehouse: Warehouse, base_hash: str, domains: Iterable[str] |
     Raises:
         LineageError: an accepted adapter is missing, stale, or not the one that was accepted.
     """
-    known = champion(warehouse)
+    known = champion(warehouse).domains
+    chosen = known if domains is None else {domain: known[domain] for domain in domains if domain in known}
+    return [row for served in chosen.values() for row in served_rows(warehouse, served, base_hash)]
+
+
+def served_rows(warehouse: Warehouse, served: Served, base_hash: str) -> list[BankRow]:
+    """The adapters of a bank that is or would be served; none for a merged model.
+
+    Raises:
+        LineageError: one of them is missing, stale, or not the one that was meant.
+    """
+    if served.kind != "bank":
+        return []
     by_key = {cycle.key: cycle for cycle in cycles(warehouse)}
-    rows: list[BankRow] = []
-    for domain, served in known.domains.items():
-        if served.kind != "bank" or (domains is not None and domain not in set(domains)):
-            continue
-        entries = []
-        for item in served.adapters:
-            if item.cycle not in by_key:
-                raise _gone(item.cycle, "missing", item.adapter)
-            entry = checked_entry(warehouse, by_key[item.cycle], base_hash, [])
-            if entry.adapter_hash != item.adapter:
-                raise _gone(item.cycle, entry.adapter_hash, item.adapter)
-            entries.append(entry)
-        rows += rows_of(warehouse, entries)
-    return rows
+    entries = []
+    for item in served.adapters:
+        if item.cycle not in by_key:
+            raise _gone(item.cycle, "missing", item.adapter)
+        entry = checked_entry(warehouse, by_key[item.cycle], base_hash, [])
+        if entry.adapter_hash != item.adapter:
+            raise _gone(item.cycle, entry.adapter_hash, item.adapter)
+        entries.append(entry)
+    return rows_of(warehouse, entries)
 
 
 def _gone(cycle: str, found: str, accepted: str) -> LineageError:

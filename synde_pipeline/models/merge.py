@@ -36,6 +36,7 @@ from synde_pipeline.models.compose import (
     ledger_hash,
     ledger_with,
 )
+from synde_pipeline.models.registry import Served
 from synde_pipeline.models.route import Place
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import TrainingConfig
@@ -227,6 +228,22 @@ def cycle_model(warehouse: Warehouse, cycle: Cycle, base: Base) -> CycleModel:
         bank = load_bank(warehouse, base.model, candidate_bank(warehouse, cycle, base.hash))
         return CycleModel(base.model, lambda place: bank.routed([place]))
     return CycleModel.plain(load_folder(warehouse.folder(MERGED, cycle.key), header).model)
+
+
+def served_model(warehouse: Warehouse, served: Served) -> Any:
+    """The merged model that is or would be served.
+
+    Raises:
+        LineageError: another model lies there now.
+    """
+    header = warehouse.header(MERGED, served.cycle)
+    if header is None or header.content_hash != served.model:
+        raise LineageError(
+            f"{MERGED}[{served.cycle}] is {header.content_hash[:12] if header else 'missing'}",
+            expected=f"{served.model[:12]}, which is served",
+            remedy=f"evaluate cycle {served.cycle} again, or roll back",
+        )
+    return load_folder(warehouse.folder(MERGED, served.cycle), header).model
 
 
 def table_of(entries: list[Entry]) -> list[dict[str, Any]]:

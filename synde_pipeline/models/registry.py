@@ -100,6 +100,21 @@ def champion(warehouse: Warehouse) -> Champion:
         ) from error
 
 
+def served_of(model: Header) -> Served:
+    """What would be served if a cycle's model were the champion of its domain.
+
+    Args:
+        model: header of `merged_models[cycle]`.
+    """
+    known: dict[str, str] = {row["cycle"]: row["adapter"] for row in model.info["adapters"]}
+    return Served(
+        kind=model.info.get("kind", "merged"),
+        cycle=model.key,
+        model=model.content_hash,
+        adapters=tuple(Accepted(cycle=key, adapter=adapter) for key, adapter in known.items()),
+    )
+
+
 def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> Champion:
     """Make a cycle's model the champion of its domain; call it under the training lease.
 
@@ -115,18 +130,11 @@ def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> 
         LineageError: the champion cannot be read, or the model is not the one that lies there now.
     """
     own = _own_adapter(cycle, model)
-    known: dict[str, str] = {row["cycle"]: row["adapter"] for row in model.info["adapters"]}
-    served = Served(
-        kind=model.info.get("kind", "merged"),
-        cycle=cycle.key,
-        model=model.content_hash,
-        adapters=tuple(Accepted(cycle=key, adapter=adapter) for key, adapter in known.items()),
-    )
     now = champion(warehouse)
     if now.has_decided(cycle.key, model.content_hash):
         return now
     _check_current(warehouse, cycle, model)
-    domains = dict(sorted({**now.domains, cycle.domain: served}.items()))
+    domains = dict(sorted({**now.domains, cycle.domain: served_of(model)}.items()))
     return _write(warehouse, now, domains, _decision(now, (cycle, model, own), verdict, accepted=True))
 
 

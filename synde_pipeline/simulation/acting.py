@@ -4,7 +4,7 @@ Success is the environment's verdict. Places are the independent units: runs on 
 memory, so intervals are clustered by place (design.md law 12).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from synde_pipeline.evaluation.arms import ARMS, summarise_ratios
 from synde_pipeline.evaluation.stats import Estimate, paired_difference, resamples, verdict
-from synde_pipeline.models.bank import BankRow
+from synde_pipeline.models.registry import Served
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
 from synde_pipeline.simulation.agent import by_place
-from synde_pipeline.simulation.lab import Lab, Timed, timed
+from synde_pipeline.simulation.lab import NOTHING, Lab, Timed, timed
 from synde_pipeline.simulation.worlds.base import Task
 
 WITH_MEMORY = ("context", "dual")
@@ -60,7 +60,7 @@ def sums_of(timed_runs: Timed) -> list[PlaceSums]:
 def four_arms(
     lab: Lab,
     tasks: Sequence[Task],
-    bank: Sequence[BankRow],
+    served: Mapping[str, Served],
     shown: Sequence[tuple[MemoryItem, ...]],
     arms: Sequence[str] = ARMS,
     *,
@@ -71,7 +71,7 @@ def four_arms(
     Args:
         lab: base and memory.
         tasks: of splits that nothing was learned from.
-        bank: the adapters of the arms with weights.
+        served: domain -> what the arms with weights use there.
         shown: the memory of each task, for the arms with memory.
         arms: which of the four.
         seed: of sampling.
@@ -81,7 +81,7 @@ def four_arms(
             lab.act,
             tasks,
             memory=shown if arm in WITH_MEMORY else None,
-            bank=bank if arm in WITH_WEIGHTS else (),
+            served=served if arm in WITH_WEIGHTS else NOTHING,
             seed=seed,
             label=arm,
         )

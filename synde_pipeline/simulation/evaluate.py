@@ -3,14 +3,15 @@
 What is written has the shape that `evaluation.report` renders; how arms act and are compared is in `acting`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS, REPORTS, learned_tasks
 from synde_pipeline.evaluation.query import logs_by_outcome
 from synde_pipeline.evaluation.tasks import check_no_leak
-from synde_pipeline.models.bank import BankRow, candidate_bank, champion_bank
 from synde_pipeline.models.merge import fresh_merged
+from synde_pipeline.models.registry import Served, champion, served_of
 from synde_pipeline.records import SCHEMA_VERSION
 from synde_pipeline.settings import Settings, SimulationConfig
 from synde_pipeline.simulation.acting import (
@@ -43,12 +44,12 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     assert config is not None  # noqa: S101 - the caller chose this evaluation by it
     lab = Lab(warehouse, settings)
     model = fresh_merged(warehouse, cycle, lab.base.hash)
-    bank = candidate_bank(warehouse, cycle, lab.base.hash)
+    candidate = {cycle.domain: served_of(model)}
     day = day_number(cycle.last_day)
     here = [place for place in places(config, day) if place.world.domain == cycle.domain]
     tasks = held_out_tasks(here, "report", config.report_tasks, day + 1)
     n_checked = check_no_leak([task.task_id for task in tasks], learned_tasks(warehouse, lab.memory.deltas))
-    arms = four_arms(lab, tasks, bank, lab.recall(tasks, cycle.last_day), seed=config.seed)
+    arms = four_arms(lab, tasks, candidate, lab.recall(tasks, cycle.last_day), seed=config.seed)
     rows = {arm: sums_of(arms[arm]) for arm in ARMS}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -74,12 +75,12 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
         "places": rows_for_json(rows),
         "task_ids": [task.task_id for task in tasks],
         # Foreign logs may lie in a laboratory too: where nobody can act there is no evidence.
-        "gate": _gate(lab, cycle, (here, day), bank, config) if here else None,
+        "gate": _gate(lab, cycle, (here, day), candidate, config) if here else None,
     }
 
 
 def _gate(
-    lab: Lab, cycle: Cycle, where: tuple[list[Place], int], candidate: list[BankRow], config: SimulationConfig
+    lab: Lab, cycle: Cycle, where: tuple[list[Place], int], candidate: Mapping[str, Served], config: SimulationConfig
 ) -> dict[str, Any]:
     """Candidate against champion on `gate` tasks, as they would be served (with memory) and by weights alone.
 
@@ -89,12 +90,12 @@ def _gate(
     here, day = where
     tasks = held_out_tasks(here, "gate", config.gate_tasks, day + 1)
     shown = lab.recall(tasks, cycle.last_day)
-    before = champion_bank(lab.warehouse, lab.base.hash, [cycle.domain])
+    before = {domain: one for domain, one in champion(lab.warehouse).domains.items() if domain == cycle.domain}
     found: dict[str, Any] = {}
     for arm, memory in (("dual", shown), ("weights", None)):
         new, old = (
-            sums_of(timed(lab.act, tasks, memory=memory, bank=bank, seed=config.seed + 1, label=f"gate {arm}"))
-            for bank in (candidate, before)
+            sums_of(timed(lab.act, tasks, memory=memory, served=served, seed=config.seed + 1, label=f"gate {arm}"))
+            for served in (candidate, before)
         )
         difference, verdict = compare(new, old, lab.settings.evaluation)
         found[arm] = {

@@ -8,7 +8,6 @@ from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS
 from synde_pipeline.evaluation.report import COLOURS, figure, text_table
-from synde_pipeline.models.bank import champion_bank
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import Settings
@@ -40,11 +39,11 @@ def measure(settings: Settings, last_day: int, arms: Sequence[str], n_tasks: int
     if held is not None and held.inputs == inputs:
         return read_json(warehouse.folder(ARTEFACT, key) / "demo.json")
     lab = Lab(warehouse, settings)
-    bank = champion_bank(warehouse, lab.base.hash)
+    served = champion(warehouse).domains
     sections = {}
     for name, where in (("seen places", places(config, last_day)), ("new places", new_places(config, N_NEW_PLACES))):
         tasks = held_out_tasks(where, "report", n_tasks, last_day + 1)
-        found = four_arms(lab, tasks, bank, lab.recall(tasks, date_of(last_day)), arms, seed=config.seed + 2)
+        found = four_arms(lab, tasks, served, lab.recall(tasks, date_of(last_day)), arms, seed=config.seed + 2)
         rows: PlaceRows = {arm: sums_of(found[arm]) for arm in arms}
         sections[name] = {**summary(rows, settings.evaluation), "places": rows_for_json(rows)}
     value = {"settings": config.model_dump(mode="json"), "days": last_day, "sections": sections}

@@ -4,21 +4,31 @@ Which tasks there are is in `tasks`; what an evaluation makes of the runs, in `a
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from synde_pipeline.base_model import Base, load
 from synde_pipeline.memory.retrieve import Memory, Query
-from synde_pipeline.models.bank import BankRow, load_bank
+from synde_pipeline.models.bank import load_bank, served_rows
+from synde_pipeline.models.merge import served_model
+from synde_pipeline.models.registry import Served
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import Settings
 from synde_pipeline.simulation.agent import Agent, Assignment, Routed, Run
 from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.bank import NONE
+
+NOTHING: Mapping[str, Served] = MappingProxyType({})
+Route = Callable[[Task], int]
+"""Task -> index of its adapter, -1 for none."""
 
 
 @dataclass
@@ -56,7 +66,7 @@ class Lab:
         tasks: Sequence[Task],
         *,
         memory: Iterable[tuple[MemoryItem, ...]] | None = None,
-        bank: Sequence[BankRow] = (),
+        served: Mapping[str, Served] = NOTHING,
         seed: int = 0,
         label: str = "episodes",
     ) -> list[Run]:
@@ -65,23 +75,45 @@ class Lab:
         Args:
             tasks: in the order in which runs come back.
             memory: what each is shown; None shows nothing.
-            bank: adapters, each for its scopes; other scopes, or none given, act with the base alone.
+            served: domain -> what is served there, a bank or a merged model; the base alone where there is none.
             seed: of sampling.
             label: of the progress bar.
         """
         shown = list(memory) if memory is not None else [()] * len(tasks)
-        if not bank:
-            return self._agent(seed).act([Assignment(*row) for row in zip(tasks, shown, strict=True)], label)
-        loaded = load_bank(self.warehouse, self.base.model, bank)
-        try:
-            routes = [loaded.route(task.place.world.domain, task.place.scope) for task in tasks]
-            assignments = [Assignment(*row) for row in zip(tasks, shown, routes, strict=True)]
-            return self._agent(seed, loaded.adapters.routed).act(assignments, label)
-        finally:
-            loaded.adapters.remove()
+        # A merged model acts alone; all banks share the base's forward passes.
+        parts: dict[str, list[int]] = defaultdict(list)
+        for k, task in enumerate(tasks):
+            domain = task.place.world.domain
+            parts[domain if domain in served and served[domain].kind == "merged" else ""].append(k)
+        runs: dict[int, Run] = {}
+        for domain, numbers in parts.items():
+            chosen = [(tasks[k], shown[k]) for k in numbers]
+            with self._acting(served, domain, seed) as (agent, route):
+                done = agent.act([Assignment(task, items, route(task)) for task, items in chosen], label)
+            runs |= dict(zip(numbers, done, strict=True))
+        return [runs[k] for k in range(len(tasks))]
 
-    def _agent(self, seed: int, routed: Routed | None = None) -> Agent:
-        return Agent(self.base.model, self.base.tokenizer, self.encoder, seed=seed, routed=routed)
+    @contextmanager
+    def _acting(self, served: Mapping[str, Served], domain: str, seed: int) -> Iterator[tuple[Agent, Route]]:
+        """An agent on the merged model of a domain, or on the base with all banks, and which adapter a task gets."""
+        if domain:
+            yield self._agent(served_model(self.warehouse, served[domain]), seed), lambda _: NONE
+            return
+        rows = [row for one in served.values() for row in served_rows(self.warehouse, one, self.base.hash)]
+        if not rows:
+            yield self._agent(self.base.model, seed), lambda _: NONE
+            return
+        bank = load_bank(self.warehouse, self.base.model, rows)
+        try:
+            yield (
+                self._agent(self.base.model, seed, bank.adapters.routed),
+                lambda task: bank.route(task.place.world.domain, task.place.scope),
+            )
+        finally:
+            bank.adapters.remove()
+
+    def _agent(self, model: Any, seed: int, routed: Routed | None = None) -> Agent:
+        return Agent(model, self.base.tokenizer, self.encoder, seed=seed, routed=routed)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any
 from synde_pipeline.evaluation.arms import ARMS
 from synde_pipeline.evaluation.report import without_times
 from synde_pipeline.logs.logger import ExecutionLogger, LandingWriter
-from synde_pipeline.models.bank import champion_bank
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import Settings, SimulationConfig
@@ -98,8 +97,8 @@ class Loop:
         lab = Lab(self.warehouse, self.settings)
         tasks = tasks_of_day(self.config, number)
         shown = lab.recall(tasks, date_of(number - 1))
-        bank = champion_bank(self.warehouse, lab.base.hash)
-        runs = lab.act(tasks, memory=shown, bank=bank, seed=self.config.seed, label=f"day {number}")
+        served = champion(self.warehouse).domains
+        runs = lab.act(tasks, memory=shown, served=served, seed=self.config.seed, label=f"day {number}")
         staging = self.warehouse.root / STAGING
         shutil.rmtree(staging, ignore_errors=True)
         log_runs(runs, number, staging)
@@ -117,8 +116,8 @@ class Loop:
         lab = Lab(self.warehouse, self.settings)
         today = date_of(number)
         tasks = held_out_tasks(places(self.config, number), "report", self.config.report_tasks, number + 1)
-        bank = champion_bank(self.warehouse, lab.base.hash)
-        arms = four_arms(lab, tasks, bank, lab.recall(tasks, today), seed=self.config.seed)
+        served = champion(self.warehouse).domains
+        arms = four_arms(lab, tasks, served, lab.recall(tasks, today), seed=self.config.seed)
         rows: PlaceRows = {arm: sums_of(arms[arm]) for arm in ARMS}
         buffer = read_buffer(self.warehouse)
         raw = self.warehouse.header("raw_logs", str(today))
