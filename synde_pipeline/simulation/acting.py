@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from synde_pipeline.evaluation.arms import ARMS, summarise_ratios
-from synde_pipeline.evaluation.stats import Estimate, paired_difference, resamples, verdict
+from synde_pipeline.evaluation.stats import Estimate, estimate, paired_difference, resamples, verdict
 from synde_pipeline.models.registry import Served
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
@@ -125,6 +125,13 @@ def _costs(rows: Sequence[PlaceSums]) -> dict[str, Any]:
         "context_tokens": round(sum(row.n_context_tokens for row in rows) / n_tasks, 2),
         "latency_ms": round(1000 * sum(row.seconds for row in rows) / n_tasks, 3),
     }
+
+
+def success_of(rows: Sequence[PlaceSums], config: EvaluationConfig) -> dict[str, Any]:
+    """Success of one arm with its standard error and interval, clustered by place."""
+    found = estimate(*ratios_of(rows)["success"], resamples(len(rows), config), config.confidence)
+    rounded = {name: round(value, 4) for name, value in asdict(found).items() if name != "n"}
+    return {"success": rounded.pop("value"), **rounded, "n": sum(row.n_tasks for row in rows), "places": len(rows)}
 
 
 def compare(new: Sequence[PlaceSums], old: Sequence[PlaceSums], config: EvaluationConfig) -> tuple[Estimate, str]:

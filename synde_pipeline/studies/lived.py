@@ -1,4 +1,4 @@
-"""A history for studies of the slow layer: 24 sites of one seed, lived four at a time, one training cycle for each four.
+"""A history for studies of the slow layer: 24 sites of one seed, lived four at a time, one training cycle for each.
 
 The agent acts with memory alone, so one history serves every way to train: only what is made of its logs differs. The
 daily chain is called directly, without Dagster.
