@@ -4,7 +4,7 @@ Building a small base from logs is in `training.pretrain`.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,11 @@ from synde_pipeline.storage import Header, Warehouse, read_json, write_atomicall
 ARTEFACT = "base_model"
 
 _HASHED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
-_MLP_NAMES = {"gate_proj", "up_proj", "down_proj", "c_fc", "fc1", "fc2", "dense_h_to_4h", "dense_4h_to_h"}
+_MLP_NAMES = {
+    *("gate_proj", "up_proj", "gate_up_proj", "down_proj", "c_fc", "fc1", "fc2", "fc_in", "fc_out"),
+    *("dense_h_to_4h", "dense_4h_to_h"),
+}
+_ATTENTION_OUTPUTS = {"o_proj", "out_proj", "dense", "c_proj"}
 
 
 @dataclass(frozen=True)
@@ -196,17 +200,49 @@ def mlp_targets(model: Any) -> list[str]:
     Raises:
         BaseModelError: none of the known names is there.
     """
-    names = []
-    for name, module in model.named_modules():
-        leaf = name.rsplit(".", 1)[-1]
-        in_mlp = leaf in _MLP_NAMES or (leaf == "c_proj" and ".mlp." in name)
-        if in_mlp and getattr(module, "weight", None) is not None and module.weight.dim() == 2:
-            names.append(name)
+    names = mlp_names(dict(model.named_modules()))
     if not names:
         raise BaseModelError(
             f"{type(model).__name__} has no MLP matrix of a known name", expected=", ".join(sorted(_MLP_NAMES))
         )
     return names
+
+
+def lora_targets(model: Any, *, o_proj: bool) -> list[str]:
+    """The matrices that adapters are trained on, in the model's order: MLP, and the attention's output if wanted.
+
+    Raises:
+        BaseModelError: none of the known names is there.
+    """
+    wanted = {*mlp_targets(model), *(attention_outputs(dict(model.named_modules())) if o_proj else ())}
+    return [name for name, _ in model.named_modules() if name in wanted]
+
+
+def mlp_names(modules: Mapping[str, Any]) -> list[str]:
+    """Those of a model's modules that are MLP matrices."""
+    return [
+        name
+        for name, module in modules.items()
+        if _is_matrix(module) and (_leaf(name) in _MLP_NAMES or (_leaf(name) == "c_proj" and ".mlp." in name))
+    ]
+
+
+def attention_outputs(modules: Mapping[str, Any]) -> list[str]:
+    """Those of a model's modules that are an attention's output matrix."""
+    return [
+        name
+        for name, module in modules.items()
+        if _is_matrix(module) and _leaf(name) in _ATTENTION_OUTPUTS and "att" in name.split(".")[-2]
+    ]
+
+
+def _leaf(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
+
+
+def _is_matrix(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.dim() == 2
 
 
 @contextmanager

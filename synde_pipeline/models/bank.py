@@ -25,7 +25,7 @@ from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.lora import read, write
 from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train_bank import TrainedBank, train_bank
+from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train
 
 TABLE = "bank.json"
 
@@ -78,7 +78,7 @@ def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Gr
     ]
 
 
-def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig) -> TrainedBank:
+def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig, run: TrainingRun = UNATTENDED) -> Trained:
     """Train every group's adapter from scratch on the pinned base, all in one pass; other groups' rows anchor it."""
     pad_id = base.tokenizer.pad_token_id or 0
     every = [row for group in groups for row in group.rows]
@@ -87,10 +87,10 @@ def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig) ->
         others = [row for row in every if row["scope"] not in group.scopes]
         n = round(config.anchors * len(group.rows))
         rows.append([*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)])
-    return train_bank(base.model, rows, config, pad_id)
+    return train(base.model, rows, config, run)
 
 
-def write_groups(folder: Path, trained: TrainedBank, groups: Sequence[Group], base: Base, domain: str) -> None:
+def write_groups(folder: Path, trained: Trained, groups: Sequence[Group], base: Base, domain: str) -> None:
     """Write one PEFT folder a group, and the table of their keys."""
     name = (base.header.info["name"], base.header.info["revision"])
     for index, group in enumerate(groups):

@@ -44,9 +44,9 @@ from synde_pipeline.storage import Header, Warehouse, files_hash
 from synde_pipeline.training.buffer import Cycle
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.groups import groups_of, replay_rule
-from synde_pipeline.training.lora import save
+from synde_pipeline.training.lora import write
 from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train import train_adapter
+from synde_pipeline.training.train import train
 
 MERGED = "merged_models"
 
@@ -107,11 +107,13 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
 
 
 def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig) -> _Made:
-    trained = train_adapter(model, rows, config, base.tokenizer.pad_token_id or 0)
-    counts = {"target_tokens": trained.n_target_tokens, "steps": len(trained.curve)}
-    name, revision = base.header.info["name"], base.header.info["revision"]
-    info = {"loss": [round(value, 5) for value in trained.curve]}
-    return _Made(counts, info, lambda folder: save(trained.peft_model, folder, name, revision))
+    trained = train(model, [rows], config)
+    (curve,) = trained.curves
+    counts = {"target_tokens": trained.n_target_tokens[0], "steps": len(curve)}
+    name = (base.header.info["name"], base.header.info["revision"])
+    bank = trained.bank
+    info = {"loss": [round(value, 5) for value in curve]}
+    return _Made(counts, info, lambda folder: write(bank.weights(0), folder, name, transposed=bank.transposed))
 
 
 def _train_routed(

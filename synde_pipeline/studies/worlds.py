@@ -35,8 +35,7 @@ from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.buffer import cycles
 from synde_pipeline.training.lora import AdapterWeights, read
 from synde_pipeline.training.shards import ShardRow, build_shard
-from synde_pipeline.training.train import train_adapter
-from synde_pipeline.training.train_bank import train_bank
+from synde_pipeline.training.train import train
 
 N_TASKS = 480
 ITEMS = range(7)
@@ -116,16 +115,16 @@ def study(mine: Laboratory, other: Laboratory) -> dict[str, dict[str, Any]]:
         add("adapters of other places", (0, 3, 4), lambda k: mine.success(base, k, foreign, bank))
     # As many steps as all adapters of the bank had together.
     one = ONE.model_copy(update={"max_steps": (ONE.max_steps or 0) * len(mine.adapters)})
-    trained = train_bank(base.model, [mine.rows(one)], one, 0)
+    trained = train(base.model, [mine.rows(one)], one)
     add("one adapter for all", (0, 3, 4), lambda k: mine.success(base, k, [0] * N_TASKS, trained.bank))
     trained.bank.remove()
     for name, alpha in (("sum", 1.0), ("mean", 1 / max(len(mine.adapters), 1))):
         merged = load(mine.lab.warehouse)
         add_adapters(merged.model, [(adapter, alpha) for adapter in mine.adapters])
         add(f"merged, {name} of the bank", (0, 3, 4), lambda k, merged=merged: mine.success(merged, k))
-    paper = load(mine.lab.warehouse)
-    train_adapter(paper.model, mine.rows(PRESETS["paper"]), PRESETS["paper"], 0).peft_model.eval()
-    add("preset paper", (0, 3, 4), lambda k: mine.success(paper, k))
+    trained = train(base.model, [mine.rows(PRESETS["paper"])], PRESETS["paper"])
+    add("preset paper", (0, 3, 4), lambda k: mine.success(base, k, [0] * N_TASKS, trained.bank))
+    trained.bank.remove()
     return found
 
 

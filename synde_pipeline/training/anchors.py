@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train import padded
 
 SURE = 0.9
 """Probability of the logged token from which on the base counts as sure of it."""
@@ -26,6 +25,8 @@ def anchors(model: Any, rows: Sequence[ShardRow], n: int, *, seed: int, pad_id: 
         pad_id: any token id; what stands behind a sequence does not matter to it.
     """
     import torch
+
+    from synde_pipeline.training.packing import padded
 
     generator = torch.Generator().manual_seed(seed)
     drawn = [rows[k] for k in torch.randperm(len(rows), generator=generator)[:n].tolist()]

@@ -2,7 +2,7 @@
 
     y = x W^T + scale * (x A_k^T) B_k^T,    k = the row's adapter, -1 = none
 
-Training a bank is in `train_bank`, files are in `lora`, which adapter a task gets is decided in `models.route`.
+Training one is in `train`, files are in `lora`, which adapter a task gets is decided in `models.route`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from synde_pipeline.base_model import mlp_targets
-from synde_pipeline.errors import InputError, LineageError
+from synde_pipeline.base_model import lora_targets, mlp_targets
+from synde_pipeline.errors import LineageError
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.training.lora import AdapterWeights
 
@@ -36,7 +36,7 @@ class AdapterBank:
     to different adapters never meets. Outside `routed` the model is the plain base.
     """
 
-    def __init__(self, model: Any, n_adapters: int, *, rank: int, scale: float) -> None:
+    def __init__(self, model: Any, n_adapters: int, *, rank: int, scale: float, o_proj: bool = False) -> None:
         import torch
 
         self.rank = rank
@@ -44,33 +44,24 @@ class AdapterBank:
         modules = dict(model.named_modules())
         self._slots: dict[str, _Slot] = {}
         start = 0
-        for name in mlp_targets(model):
+        for name in lora_targets(model, o_proj=o_proj):
             n_in, n_out = _sizes(modules[name])
             self._slots[name] = _Slot(n_in, n_out, start)
             start += rank * (n_in + n_out)
-        self.transposed = any(_is_transposed(modules[name]) for name in self._slots)
+        self.transposed = any(is_transposed(modules[name]) for name in self._slots)
         """Whether the model keeps its weights as (in, out)."""
-        self.table = torch.nn.Parameter(torch.zeros(n_adapters, start))
+        self.table = torch.nn.Parameter(torch.zeros(n_adapters, start, device=model.device))
         """(adapters, floats of one adapter), float32."""
+        self._mlp = set(mlp_targets(model))
         self._rows: Any = None  # (batch, floats) of the adapters in use; None while no row uses any
-        self._handles = [modules[name].register_forward_hook(self._hook(slot)) for name, slot in self._slots.items()]
+        self._handles = [modules[name].register_forward_hook(self._hook(name)) for name in self._slots]
 
     @classmethod
     def fresh(cls, model: Any, n_adapters: int, config: TrainingConfig) -> "AdapterBank":
-        """Untrained adapters: A as PEFT draws it (Kaiming uniform), B zero. All start equal, as each would alone.
-
-        Raises:
-            InputError: the config asks for dropout.
-        """
+        """Untrained adapters: A as PEFT draws it (Kaiming uniform), B zero. All start equal, as each would alone."""
         import torch
 
-        if config.dropout:
-            raise InputError(
-                f"dropout {config.dropout:g} in a bank of adapters",
-                expected="0: one stream of random numbers would tie adapters together that must not meet",
-                remedy="set dropout to 0, or composition to sequential",
-            )
-        bank = cls(model, n_adapters, rank=config.rank, scale=config.alpha / config.rank)
+        bank = cls(model, n_adapters, rank=config.rank, scale=config.alpha / config.rank, o_proj=config.o_proj)
         generator = torch.Generator().manual_seed(config.seed)
         with torch.no_grad():
             for slot in bank._slots.values():
@@ -87,7 +78,10 @@ class AdapterBank:
             LineageError: one of them does not fit the model.
         """
         ranks = [a.shape[0] for adapter in adapters for a, _ in adapter.matrices.values()]
-        bank = cls(model, len(adapters), rank=max(ranks, default=1), scale=adapters[0].scale if adapters else 1.0)
+        mlp = set(mlp_targets(model))
+        o_proj = any(set(adapter.matrices) > mlp for adapter in adapters)
+        scale = adapters[0].scale if adapters else 1.0
+        bank = cls(model, len(adapters), rank=max(ranks, default=1), scale=scale, o_proj=o_proj)
         bank.table.requires_grad_(False)
         try:
             for index, adapter in enumerate(adapters):
@@ -107,36 +101,39 @@ class AdapterBank:
         return [self.table]
 
     def load(self, index: int, adapter: AdapterWeights) -> None:
-        """Put an adapter's matrices into the bank; a lower rank is filled up with zeros, another scale goes into B.
+        """Put an adapter's matrices into the bank; what it lacks is filled up with zeros, another scale goes into B.
+
+        It may lack rank, and the attention's output matrices.
 
         Raises:
             LineageError: it names other modules than the bank's, or has other shapes.
         """
         import torch
 
-        if set(adapter.matrices) != set(self._slots):
-            odd = sorted(set(adapter.matrices) ^ set(self._slots))
+        odd = sorted(set(adapter.matrices) ^ set(self._slots))
+        if set(adapter.matrices) not in (set(self._slots), self._mlp):
             raise LineageError(
                 f"the adapter and the model differ in {odd[0]} and {len(odd) - 1} more modules",
-                expected=f"matrices for the model's {len(self._slots)} MLP modules",
+                expected=f"matrices for the model's {len(self._mlp)} MLP modules",
                 remedy="use the adapter's own base",
             )
         with torch.no_grad():
+            self.table[index] = 0
             for name, (a, b) in adapter.matrices.items():
-                mine_a, mine_b = self._matrices(self.table[index], self._slots[name])
+                mine_a, mine_b = self.matrices(self.table[index], name)
                 rank = a.shape[0]
                 if rank > self.rank or a.shape[1:] != mine_a.shape[1:] or b.shape != (mine_b.shape[0], rank):
                     raise LineageError(
                         f"adapter shapes {tuple(a.shape)} and {tuple(b.shape)}",
                         expected=f"{tuple(mine_a.shape)} and {tuple(mine_b.shape)} of {name}",
                     )
-                mine_a.zero_()[:rank] = a
-                mine_b.zero_()[:, :rank] = b * (adapter.scale / self.scale)
+                mine_a[:rank] = a
+                mine_b[:, :rank] = b * (adapter.scale / self.scale)
 
     def weights(self, index: int) -> AdapterWeights:
         """One adapter's matrices, copied."""
         row = self.table[index].detach().clone()
-        return AdapterWeights(self.scale, {name: self._matrices(row, slot) for name, slot in self._slots.items()})
+        return AdapterWeights(self.scale, {name: self.matrices(row, name) for name in self._slots})
 
     @contextmanager
     def routed(self, indices: Any) -> Iterator[None]:
@@ -172,20 +169,28 @@ class AdapterBank:
             rows = rows * (indices >= 0)[:, None]  # zero matrices: the base's own output, to the bit
         return rows
 
-    def _matrices(self, rows: Any, slot: _Slot) -> tuple[Any, Any]:
-        """A (..., rank, in) and B (..., out, rank), views of rows (..., floats)."""
+    @property
+    def names(self) -> list[str]:
+        """The modules that have adapters, in the model's order."""
+        return list(self._slots)
+
+    def matrices(self, rows: Any, name: str) -> tuple[Any, Any]:
+        """A module's A (..., rank, in) and B (..., out, rank): views of rows (..., floats) of the table."""
+        slot = self._slots[name]
         middle = slot.start + self.rank * slot.n_in
         a = rows[..., slot.start : middle].unflatten(-1, (self.rank, slot.n_in))
         b = rows[..., middle : middle + self.rank * slot.n_out].unflatten(-1, (slot.n_out, self.rank))
         return a, b
 
-    def _hook(self, slot: _Slot) -> Any:
+    def _hook(self, name: str) -> Any:
+        slot = self._slots[name]
+
         def add(_: Any, args: tuple[Any, ...], output: Any) -> Any:
             if self._rows is None:
                 return None
             import torch
 
-            a, b = self._matrices(self._rows, slot)
+            a, b = self.matrices(self._rows, name)
             x = args[0]
             n_batch = x.shape[0] if len(a) == 1 else len(a)
             # Some families flatten (batch, tokens) on the way into the MLP.
@@ -199,11 +204,13 @@ class AdapterBank:
         return add
 
 
-def _is_transposed(module: Any) -> bool:
+def is_transposed(module: Any) -> bool:
+    """Whether a module keeps its weights as (in, out)."""
     return type(module).__name__ == "Conv1D"
 
 
 def _sizes(module: Any) -> tuple[int, int]:
     """(in, out) of a linear module."""
-    rows, columns = module.weight.shape
-    return (rows, columns) if _is_transposed(module) else (columns, rows)
+    if hasattr(module, "in_features"):  # a quantised weight's own shape says nothing
+        return module.in_features, module.out_features
+    return tuple(module.weight.shape) if is_transposed(module) else tuple(module.weight.shape[::-1])

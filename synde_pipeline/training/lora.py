@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's on-disk format: attaching a fresh one, saving it, writing and reading its matrices.
+"""LoRA adapters in PEFT's on-disk format: writing and reading their matrices, without PEFT.
 
 Several adapters side by side on one model are in `bank`.
 """
@@ -8,40 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.base_model import mlp_targets
 from synde_pipeline.errors import LineageError
-from synde_pipeline.settings import TrainingConfig
 
 _PREFIX = "base_model.model."
-
-
-def attach(model: Any, config: TrainingConfig) -> Any:
-    """Put a fresh LoRA adapter on the MLP matrices of a model; only the adapter is trainable (section 6.4)."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(config.seed)  # PEFT draws A from the global generator; B starts at zero
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type] - PEFT divides it, any number works
-        lora_dropout=config.dropout,
-        target_modules=mlp_targets(model),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora)
-
-
-def save(peft_model: Any, folder: Path, base_name: str, base_revision: str | None) -> None:
-    """Save the adapter alone: `adapter_model.safetensors` and `adapter_config.json`, bound to its base by name."""
-    peft_config = peft_model.peft_config["default"]
-    peft_config.base_model_name_or_path = base_name
-    peft_config.revision = base_revision
-    # PEFT keeps a set: sort it, or equal adapters would differ in bytes.
-    peft_config.target_modules = sorted(peft_config.target_modules)
-    # The embedding is never trained; left on `auto`, PEFT would ask the hub whether its size changed.
-    peft_model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty template; lineage.json says more
 
 
 @dataclass(frozen=True)

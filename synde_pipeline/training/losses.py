@@ -1,45 +1,45 @@
-"""The loss of one batch of weighted tokens: cross-entropy on what to imitate, unlikelihood on what to avoid."""
+"""The loss of each target token: what to imitate, what to avoid, and whose distribution to follow."""
 
 from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy, kl_div, softplus
+
+from synde_pipeline.settings import TrainingConfig
 
 MAX_PROBABILITY = 1 - 1e-6
 """Clamp of p in log(1 - p): keeps the loss and its gradient finite where the model is certain of the mistake."""
 
 
-def weighted_loss(logits: Any, ids: Any, weights: Any, avoid: Any) -> tuple[Any, Any]:
-    """Sum over tokens of weight * (-log p), or weight * (-log(1 - p)) where the token is to be avoided.
+def token_losses(logits: Any, labels: Any, avoid: Any, config: TrainingConfig, base_log_p: Any = None) -> Any:
+    """-log p of each target token, or where it is to be avoided what `config.failures` says (theory notes E.2).
 
-    Unlikelihood (Welleck et al. 2020) is bounded where negated cross-entropy diverges; see design.md.
-
-    Args:
-        logits: (batch, tokens, vocabulary), float.
-        ids: (batch, tokens), int64; token i is predicted by logits[:, i - 1].
-        weights: (batch, tokens), float, 0 for context.
-        avoid: (batch, tokens), bool.
-
-    Returns:
-        Summed loss in nats, and the sum of weights to divide it by.
-    """
-    rows, columns = (weights[:, 1:] > 0).nonzero(as_tuple=True)  # only target tokens meet the vocabulary
-    weight = weights[rows, columns + 1]
-    losses = token_losses(logits[rows, columns], ids[rows, columns + 1], avoid[rows, columns + 1])
-    return (weight * losses).sum(), weight.sum()
-
-
-def token_losses(logits: Any, targets: Any, avoid: Any) -> Any:
-    """-log p, or -log(1 - p) where the token is to be avoided, of each target token.
+    unlikelihood: -log(1 - p), bounded (Welleck et al. 2020). npo: (2 / beta) log(1 + (p / p_base)^beta) (Zhang et al.
+    2024). negated: log p, unbounded below.
 
     Args:
         logits: (targets, vocabulary), float, of the positions that predict the targets.
-        targets: (targets,), int64.
+        labels: (targets,), int64.
         avoid: (targets,), bool.
+        config: how failures are learned.
+        base_log_p: (targets,), log probability under the base; needed by npo alone.
 
     Returns:
         (targets,), nats.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
+    log_p = -cross_entropy(logits.float(), labels, reduction="none")
+    return torch.where(avoid, _avoidance(log_p, base_log_p, config), -log_p)
 
-    log_p = -cross_entropy(logits.float(), targets, reduction="none")
-    unlikelihood = -torch.log1p(-log_p.exp().clamp(max=MAX_PROBABILITY))
-    return torch.where(avoid, unlikelihood, -log_p)
+
+def _avoidance(log_p: Any, base_log_p: Any, config: TrainingConfig) -> Any:
+    if config.failures == "npo":
+        return softplus(config.npo_beta * (log_p - base_log_p)) * (2 / config.npo_beta)
+    if config.failures == "negated":
+        return log_p
+    return -torch.log1p(-log_p.exp().clamp(max=MAX_PROBABILITY))
+
+
+def divergence(teacher_log_p: Any, logits: Any) -> Any:
+    """KL(teacher || model) over the vocabulary, (targets,), nats; both arguments are (targets, vocabulary)."""
+    log_p = logits.float().log_softmax(-1)
+    return kl_div(log_p, teacher_log_p.float(), reduction="none", log_target=True).sum(-1)

@@ -8,8 +8,8 @@ from peft import PeftModel
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import add_adapters, ledger_hash
-from synde_pipeline.training.lora import AdapterWeights, read, save
-from synde_pipeline.training.train import train_adapter
+from synde_pipeline.training.lora import AdapterWeights, read, write
+from synde_pipeline.training.train import train
 from synde_pipeline_tests.models_for_tests import FAMILIES, tiny
 from synde_pipeline_tests.training.test_train import CONFIG, ROWS
 
@@ -26,9 +26,13 @@ def random_adapter(seed: int) -> AdapterWeights:
     )
 
 
+def save(bank, folder):
+    write(bank.weights(0), folder, ("tiny", None), transposed=bank.transposed)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adding_an_adapter_equals_pefts_merge(family, tmp_path):
-    save(train_adapter(tiny(family), ROWS, CONFIG, 0).peft_model, tmp_path, "tiny", None)
+    save(train(tiny(family), [ROWS], CONFIG).bank, tmp_path)
     theirs = PeftModel.from_pretrained(tiny(family), str(tmp_path)).merge_and_unload()
     ours = add_adapters(tiny(family), [(read(tmp_path), 1.0)])
     for name, tensor in theirs.state_dict().items():
@@ -69,7 +73,7 @@ def test_an_adapter_of_another_model_is_refused():
 
 
 def test_a_dora_adapter_is_refused(tmp_path):
-    save(train_adapter(tiny(), ROWS, CONFIG, 0).peft_model, tmp_path, "tiny", None)
+    save(train(tiny(), [ROWS], CONFIG).bank, tmp_path)
     config = tmp_path / "adapter_config.json"
     config.write_text(config.read_text().replace('"use_dora": false', '"use_dora": true'))
     with pytest.raises(LineageError, match="no plain LoRA"):

@@ -1,28 +1,16 @@
-"""A bank of adapters: each row through its own, exactly; trained together as alone; on disk in PEFT's own format."""
+"""A bank of adapters: each row through its own, exactly; written and read without a change."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import PeftModel
 
 from synde_pipeline.base_model import mlp_targets
-from synde_pipeline.errors import InputError, LineageError
+from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import add_adapters
-from synde_pipeline.settings import PRESETS, TrainingConfig
 from synde_pipeline.training.bank import AdapterBank
-from synde_pipeline.training.lora import AdapterWeights, attach, read, write
-from synde_pipeline.training.train import train_adapter
-from synde_pipeline.training.train_bank import fit, train_bank
+from synde_pipeline.training.lora import AdapterWeights, read, write
 from synde_pipeline_tests.models_for_tests import FAMILIES, tiny
-from synde_pipeline_tests.training.test_train import ROWS, nll, row
-
-CONFIG = TrainingConfig(max_steps=6, batch_size=2, learning_rate=1e-2)
-GROUPS = [
-    ROWS,
-    [row("error card not found"), row("thank you reply done done done done", avoid=True), row("get_loan done")],
-    [row("library: get_loan card")],
-]
 
 
 def random_adapter(model, seed: int, rank: int = 1, scale: float = 16.0) -> AdapterWeights:
@@ -135,94 +123,7 @@ def test_an_adapter_of_another_model_is_refused_and_leaves_no_hook():
         AdapterBank.of(tiny(), [shapes])
 
 
-# -- training -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("config", [CONFIG, CONFIG.model_copy(update={"max_steps": None, "epochs": 3})])
-def test_adapters_trained_together_equal_each_trained_alone(family, config):
-    together = train_bank(tiny(family), GROUPS, config, 0)
-    for g, rows in enumerate(GROUPS):
-        alone = train_bank(tiny(family), [rows], config, 0)
-        assert together.curves[g] == pytest.approx(alone.curves[0], rel=1e-5)
-        assert together.n_target_tokens[g] == alone.n_target_tokens[0]
-        assert torch.allclose(together.bank.table[g], alone.bank.table[0], atol=1e-5)
-
-
-@given(st.permutations(range(3)))
-@settings(max_examples=6)
-def test_the_order_of_groups_changes_no_adapter(order):
-    config = CONFIG.model_copy(update={"max_steps": 3, "schedule": "cosine"})
-    straight = train_bank(tiny(), GROUPS, config, 0).bank.table
-    turned = train_bank(tiny(), [GROUPS[g] for g in order], config, 0).bank.table
-    assert torch.allclose(turned, straight[list(order)], atol=1e-5)
-
-
-@pytest.mark.parametrize("family", ["llama", "neox"])  # GPT-2's own dropout is on under PEFT, off in a bank
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_a_bank_of_one_learns_what_pefts_adapter_learns(family, schedule):
-    config = TrainingConfig(epochs=4, batch_size=2, learning_rate=1e-2, schedule=schedule)
-    rows = [*ROWS, *GROUPS[1][:2]]  # whole batches, so that both walk through the same ones
-    initial = attach(tiny(family), config)  # draws the A that `train_adapter` will start from
-    start = {
-        name.removeprefix("base_model.model."): module.lora_A["default"].weight.detach()
-        for name, module in initial.named_modules()
-        if hasattr(module, "lora_A")
-    }
-    model = tiny(family)
-    bank = AdapterBank.fresh(model, 1, config)
-    zero_b = {name: (start[name], b) for name, (_, b) in bank.weights(0).matrices.items()}
-    bank.load(0, AdapterWeights(config.alpha, zero_b))
-    curves = fit(bank, model, [rows], config, 0)
-    theirs = train_adapter(tiny(family), rows, config, 0)
-    assert curves[0] == pytest.approx(theirs.curve, rel=1e-4)
-    with torch.inference_mode(), bank.routed([0]):
-        assert torch.allclose(model(ids(2)).logits, theirs.peft_model(ids(2)).logits, atol=1e-4)
-
-
-def test_training_lowers_the_loss_of_each_groups_own_rows_and_leaves_the_base_untouched():
-    model = tiny()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    bank = train_bank(
-        model, [[ROWS[0]], [ROWS[1]]], CONFIG.model_copy(update={"max_steps": 30, "learning_rate": 2e-2}), 0
-    ).bank
-    for g in range(2):
-        base = nll(model, ROWS[g])
-        with bank.routed([g]):
-            assert nll(model, ROWS[g]) < base - 1
-    bank.remove()
-    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
-
-
-def test_a_family_with_a_soft_cap_behind_its_head_trains_too():
-    trained = train_bank(tiny("gemma2"), [ROWS], CONFIG, 0)
-    by_hand = sum(nll(tiny("gemma2"), one) for one in ROWS) / sum(sum(one["weights"][1:]) for one in ROWS)
-    assert trained.curves[0][0] == pytest.approx(by_hand, rel=1e-5)
-    assert trained.curves[0][-1] < trained.curves[0][0]
-
-
-def test_dropout_and_empty_groups_are_refused():
-    with pytest.raises(InputError, match=r"dropout 0\.1"):
-        train_bank(tiny(), [ROWS], PRESETS["paper"], 0)
-    with pytest.raises(ValueError, match="no sequence"):
-        train_bank(tiny(), [ROWS, []], CONFIG, 0)
-
-
 # -- files ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_written_adapter_is_pefts_own_format(family, tmp_path):
-    model = tiny(family)
-    bank = train_bank(model, GROUPS, CONFIG, 0).bank
-    for name in "ab":
-        write(bank.weights(1), tmp_path / name, ("tiny", None), transposed=bank.transposed)
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["adapter_config.json", "adapter_model.safetensors"]
-    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
-    theirs = PeftModel.from_pretrained(tiny(family), str(tmp_path / "a"))
-    with torch.inference_mode(), bank.routed([1]):
-        assert torch.allclose(model(ids(2)).logits, theirs(ids(2)).logits, atol=1e-6)
 
 
 @given(st.integers(0, 99), st.integers(1, 3))
@@ -236,8 +137,3 @@ def test_writing_and_reading_an_adapter_changes_nothing(tmp_path, seed, rank):
     for name, (a, b) in adapter.matrices.items():
         assert torch.equal(again.matrices[name][0], a)
         assert torch.equal(again.matrices[name][1], b)
-
-
-def test_training_a_bank_twice_gives_the_same_floats():
-    one, two = (train_bank(tiny(), GROUPS, CONFIG, 0).bank.table for _ in range(2))
-    assert torch.equal(one, two)
