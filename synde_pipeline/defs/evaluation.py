@@ -11,15 +11,12 @@ from synde_pipeline.defs.models import merged_models
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
-from synde_pipeline.evaluation.arms import evaluate_cycle
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import TITLES, measured, publish, small_svg
+from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
-from synde_pipeline.logs.daily import load_all
 from synde_pipeline.models.registry import champion
-from synde_pipeline.settings import Settings
-from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, find_cycle
+from synde_pipeline.training.buffer import find_cycle
 
 
 @dg.asset(
@@ -35,7 +32,7 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
     warehouse = synde.warehouse
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
-        report = _report(warehouse, cycle, synde.settings)
+        report = report_of(warehouse, cycle, synde.settings)
         header = publish(warehouse, cycle.key, report, {"merged_models": report["model"]["hash"]})
     path = warehouse.folder("eval_reports", cycle.key) / "report.html"
     return dg.MaterializeResult(
@@ -47,15 +44,6 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
             "is_time_split": report["evaluation"]["is_time_split"],
         }
     )
-
-
-def _report(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
-    """By acting where the warehouse belongs to a simulation, else by replaying logs."""
-    if settings.simulation is None:
-        return evaluate_cycle(warehouse, cycle, load_all(warehouse), settings)
-    from synde_pipeline.simulation import evaluate  # only laboratories load it
-
-    return evaluate.evaluate_cycle(warehouse, cycle, settings)
 
 
 @dg.asset(

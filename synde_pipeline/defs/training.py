@@ -8,6 +8,7 @@ from synde_pipeline.defs.partitions import daily, one_run, training_cycles
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, each_day, metadata_of
+from synde_pipeline.laboratory import scribe_for
 from synde_pipeline.lease import lease
 from synde_pipeline.training.buffer import find_cycle, freeze_cycles
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
@@ -67,6 +68,7 @@ def training_shards(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
     """Claimed examples and replay of a cycle as token sequences, with a weight for every token."""
     warehouse, settings = synde.warehouse, synde.settings
     with lease(warehouse.root, "training", log=context.log.info):
-        header = publish_shard(warehouse, find_cycle(warehouse, context.partition_key), settings)
+        cycle = find_cycle(warehouse, context.partition_key)
+        header = publish_shard(warehouse, cycle, settings, scribe_for(settings))
     claims = [dg.TableRecord(claim) for claim in header.info["claims"]]
     return dg.MaterializeResult(metadata={**metadata_of(header), "claims": dg.MetadataValue.table(claims)})

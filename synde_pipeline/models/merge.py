@@ -45,7 +45,7 @@ from synde_pipeline.training.buffer import Cycle
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.groups import groups_of, replay_rule
 from synde_pipeline.training.lora import write
-from synde_pipeline.training.shards import ShardRow
+from synde_pipeline.training.shards import ShardRow, rows_rule
 from synde_pipeline.training.train import train
 
 MERGED = "merged_models"
@@ -74,7 +74,7 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     base = load(warehouse)
     assert shard is not None  # noqa: S101 - read_table refuses a missing shard
     check_inputs(shard, {"base_model": base.hash, "cycle": cycle.content_hash})
-    check_inputs(shard, {"replay": replay_rule(config)})
+    check_inputs(shard, {"replay": replay_rule(config), "rows": rows_rule(config)})
     entries = ledger_before(warehouse, cycle, base.hash) if RULES[config.composition].on_ledger else []
     inputs = {
         "base_model": base.hash,

@@ -41,5 +41,6 @@ def anchors(model: Any, rows: Sequence[ShardRow], n: int, *, seed: int, pad_id: 
             length = len(row["input_ids"])
             weights = [0.0, *flags[: length - 1].float().tolist()]
             if any(weights):
-                found.append({**row, "is_replay": True, "weights": weights, "avoid": [False] * length})
+                plain = {"weights": weights, "avoid": [False] * length, "teacher_ids": [], "teacher_at": []}
+                found.append({**row, "is_replay": True, **plain})
     return found

@@ -18,9 +18,10 @@ from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import SOURCE, Cycle
 from synde_pipeline.training.examples import EXAMPLES, Example, examples_of
+from synde_pipeline.training.from_memory import LESSONS, Scribe
 from synde_pipeline.training.groups import replay_rule
 from synde_pipeline.training.pretrain import build_base, first_days
-from synde_pipeline.training.shards import SHARD, build_shard
+from synde_pipeline.training.shards import SHARD, build_shard, rows_rule
 
 SHARDS = "training_shards"
 
@@ -64,12 +65,13 @@ def ensure_base(warehouse: Warehouse, settings: Settings, trajectories: Iterable
     return build_base(warehouse, corpus, memory, settings.pretrain, settings.prompt)
 
 
-def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Header:
+def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe: Scribe = LESSONS) -> Header:
     """Pack a cycle's claimed examples and replay into token sequences of the pinned base."""
     base = load(warehouse)
     memory = Memory.load(warehouse, settings.memory)
-    shard = build_shard(warehouse, cycle, memory, PromptEncoder(base.tokenizer, settings.prompt), settings)
+    shard = build_shard(warehouse, cycle, memory, PromptEncoder(base.tokenizer, settings.prompt), settings, scribe)
     rows = shard.rows
+    is_written = settings.training.objective == "from_memory"
     header = Header(
         artefact=SHARDS,
         key=cycle.key,
@@ -78,6 +80,9 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Hea
             "base_model": base.hash,
             "cycle": cycle.content_hash,
             "replay": replay_rule(settings.training),
+            "rows": rows_rule(settings.training),
+            "memory": shard.memory_hash,
+            **({"scribe": scribe.name} if is_written else {}),
             "settings": content_hash([settings.prompt.model_dump(), settings.memory.model_dump()]),
         },
         counts={
@@ -87,6 +92,8 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> Hea
             "trajectories": len({row["trace_uid"] for row in rows if not row["is_replay"]}),
             "replayed_trajectories": len(shard.replayed),
             "with_memory": sum(row["n_memory_items"] > 0 for row in rows),
+            "with_teacher": sum(bool(row["teacher_ids"]) for row in rows),
+            "untaught_steps": sum(row["n_untaught_steps"] for row in rows),
             "texts_elided": sum(row["n_elided"] for row in rows),
         },
         info={"claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims]},

@@ -123,8 +123,8 @@ class ExampleTurn:
 def turns_of(examples: Iterable[Example]) -> list[ExampleTurn]:
     """The examples of one trajectory as turns, in step order.
 
-    Repaired attempts are left out, and the call that mended them sees what the first of them saw: as if the agent had
-    known.
+    Repaired attempts are left out, and the call that mended them, which comes next, sees what the first of them saw:
+    as if the agent had known.
     """
     turns = []
     seen_first: str | None = None

@@ -33,17 +33,20 @@ def test_examples_fit_the_columns_and_give_back_the_steps(item):
     assert pa.Table.from_pylist(rows, schema=EXAMPLES).to_pylist() == rows
     if rows:
         assert split_of(item.task_id) == "train"
+        kept = [step for step, row in zip(item.steps, rows, strict=True) if row["metadata"]["signal"] != "repaired"]
         turns = turns_of(reversed(rows))
-        assert [(t.tool, t.arguments, t.state) for t in turns] == [(s.tool, s.arguments, s.state) for s in item.steps]
+        assert [(t.tool, t.arguments) for t in turns] == [(s.tool, s.arguments) for s in kept]
         assert all(turn.weight >= 0 for turn in turns)
 
 
-def test_a_failed_run_teaches_only_to_avoid_the_step_where_it_turned():
+def test_a_failed_run_teaches_to_avoid_the_step_where_it_turned_and_to_imitate_the_progress_before_it():
     rows = examples(trajectory(task=TRAIN[0], outcome="failure", steps=called(*BAD)))
     assert [(row["metadata"]["signal"], row["metadata"]["contrastive_weight"]) for row in rows] == [
-        ("context", 0.0),
+        ("imitate", 1.0),
         ("avoid", 2.0),
     ]
+    unjudged = trajectory(task=TRAIN[0], outcome="failure", steps=called(("find", {}, "m1", None), BAD[1]))
+    assert [row["metadata"]["signal"] for row in examples(unjudged)] == ["context", "avoid"]
 
 
 def test_a_step_that_failed_inside_a_successful_run_is_context_not_a_target():

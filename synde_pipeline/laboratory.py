@@ -1,0 +1,35 @@
+"""What is done otherwise where a warehouse belongs to a simulation; users' warehouses load nothing of it.
+
+A laboratory's cycles are judged by acting, and its memory is written out in the words of its worlds.
+"""
+
+from typing import Any
+
+from synde_pipeline.evaluation.arms import evaluate_cycle
+from synde_pipeline.logs.daily import load_all
+from synde_pipeline.settings import Settings
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.from_memory import LESSONS, Scribe
+
+
+def report_of(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
+    """Evaluate a cycle: by acting in a laboratory, else by replaying logs.
+
+    Raises:
+        LineageError: the cycle's model is stale, or an evaluated task was learned from.
+    """
+    if settings.simulation is None:
+        return evaluate_cycle(warehouse, cycle, load_all(warehouse), settings)
+    from synde_pipeline.simulation import evaluate  # only laboratories load it
+
+    return evaluate.evaluate_cycle(warehouse, cycle, settings)
+
+
+def scribe_for(settings: Settings) -> Scribe:
+    """Who writes trajectories from memory."""
+    if settings.simulation is None:
+        return LESSONS
+    from synde_pipeline.simulation.scribe import scribe_of  # only laboratories load it
+
+    return scribe_of(settings.simulation)
