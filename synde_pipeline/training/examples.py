@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from synde_pipeline.records import Reflection, Trajectory, split_of
 from synde_pipeline.settings import TrainingConfig
-from synde_pipeline.training.weights import signals_of, weight_of
+from synde_pipeline.training.weights import Signal, signals_of, weight_of
 
 EXAMPLES = pa.schema(
     [
@@ -116,7 +116,7 @@ class ExampleTurn:
     reasoning: str
     tool: str
     arguments: str
-    signal: str
+    signal: Signal
     weight: float
 
 

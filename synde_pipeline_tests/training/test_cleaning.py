@@ -10,20 +10,28 @@ from synde_pipeline.settings import PromptConfig, TrainingConfig
 from synde_pipeline.training.examples import examples_of, turns_of
 from synde_pipeline.training.shards import token_weights
 from synde_pipeline.training.weights import signals_of
-from synde_pipeline_tests.helpers import trajectories
+from synde_pipeline_tests.helpers import called, trajectories, trajectory
+from synde_pipeline_tests.memory.test_curate import TRAIN
 from synde_pipeline_tests.models_for_tests import tokenizer
 
 CREDITS = [TrainingConfig(credit="outcome"), TrainingConfig(credit="step")]
 credits = pytest.mark.parametrize("config", CREDITS, ids=["outcome", "step"])
 
 
-def _few_tools(item):
-    """Three calls of four are of one tool: attempts and their repairs are frequent."""
-    steps = [step.model_copy(update={"tool": "renew" if step.tool == "renew" else "find"}) for step in item.steps]
-    return item.model_copy(update={"steps": tuple(steps)})
+@st.composite
+def judged_runs(draw):
+    """Runs of few tools, judged at random: attempts and their repairs are frequent."""
+    kinds = draw(
+        st.lists(
+            st.tuples(st.sampled_from(["find", "renew"]), st.sampled_from([True, False, None])), min_size=3, max_size=7
+        )
+    )
+    calls = [(tool, {"k": draw(st.integers(0, 2))}, f"result {k}", success) for k, (tool, success) in enumerate(kinds)]
+    outcome = draw(st.sampled_from(["success", "failure", "partial", "unknown"]))
+    return trajectory(task=TRAIN[0], outcome=outcome, steps=called(*calls))
 
 
-runs = trajectories().map(_few_tools)
+runs = trajectories() | judged_runs() | judged_runs()
 ENCODER = PromptEncoder(tokenizer(), PromptConfig(window=8192))
 
 

@@ -113,15 +113,15 @@ turns = st.lists(
     st.builds(
         ExampleTurn,
         index=st.just(0),
-        state=st.text("ab ", max_size=60),
-        reasoning=st.text("cd ", max_size=20),
+        state=st.integers(0, 40).map("a b".__mul__),
+        reasoning=st.text("cd ", max_size=9),
         tool=st.sampled_from(["find", "renew"]),
-        arguments=st.text("ef ", max_size=40),
+        arguments=st.integers(0, 20).map("e f".__mul__),
         signal=st.sampled_from(["imitate", "imitate", "avoid", "context"]),
         weight=st.just(1.0),
     ),
     min_size=1,
-    max_size=8,
+    max_size=9,
 )
 
 
