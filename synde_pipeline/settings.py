@@ -97,6 +97,9 @@ class Settings(Config):
     """Hugging Face id or path of the base; None builds a small one from the logs; `SYNDE_BASE_MODEL`."""
     base_revision: str | None = None
     """Revision of a base given by id; `SYNDE_BASE_REVISION`."""
+    replay_data: Path | None = None
+    """Texts (.jsonl or .txt) that stand for the base's own data in `training.base_replay`; None samples them from the
+    base. `SYNDE_REPLAY_DATA`; what counts is their content, not the path."""
     memory: MemoryConfig = MemoryConfig()
     prompt: PromptConfig = PromptConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -125,6 +128,7 @@ ENVIRONMENT = {
     "SYNDE_START_DAY": ("start_day",),
     "SYNDE_BASE_MODEL": ("base_model",),
     "SYNDE_BASE_REVISION": ("base_revision",),
+    "SYNDE_REPLAY_DATA": ("replay_data",),
     "SYNDE_EMBEDDER": ("memory", "embedder"),
     "SYNDE_TOP_K": ("memory", "top_k"),
     "SYNDE_WINDOW": ("prompt", "window"),

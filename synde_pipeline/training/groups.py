@@ -11,6 +11,7 @@ from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
 from synde_pipeline.training.examples import Example
+from synde_pipeline.training.replay import old_share
 
 
 def groups_of(warehouse: Warehouse, cycle: Cycle, scopes_per_adapter: int) -> dict[str, int]:
@@ -59,4 +60,4 @@ def replay_rule(config: TrainingConfig) -> str:
     """How a shard's old trajectories are chosen, short enough for an error: scopes an adapter x runs a scope."""
     if config.composition == "routed":
         return f"{config.scopes_per_adapter}x{config.replay_per_scope} newest"
-    return "random share"
+    return f"random share of {old_share(config):g}"

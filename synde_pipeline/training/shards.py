@@ -20,7 +20,7 @@ from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
 from synde_pipeline.training.examples import Example, ExampleTurn, shown_part, shows_memory, turns_of
 from synde_pipeline.training.from_memory import LESSONS, Scribe, items_at
 from synde_pipeline.training.groups import groups_of, replay_of_groups
-from synde_pipeline.training.replay import replay_sample
+from synde_pipeline.training.replay import draw_old
 from synde_pipeline.training.teacher import lesson
 from synde_pipeline.training.weights import weight_of
 
@@ -102,7 +102,7 @@ def build_shard(
 ) -> Shard:
     """Pack a cycle: claimed trajectories first, then replay, each in canonical order.
 
-    Replay is a random fifth of the whole; where adapters are routed, all that the touched groups were trained on.
+    Replay is a random share of the whole; where adapters are routed, all that the touched groups were trained on.
     Memory is what the agent would have been shown: as of the day before, without the task itself. Written trajectories
     take the places of both, and the bank as of the cycle's last day.
 
@@ -123,7 +123,9 @@ def build_shard(
         groups = groups_of(warehouse, cycle, settings.training.scopes_per_adapter)
         drawn = replay_of_groups(groups, new, earlier, cycle.domain, per_scope=settings.training.replay_per_scope)
     else:
-        drawn = replay_sample(list(earlier), len(new), settings.buffer.replay_fraction, seed=cycle.key)
+        domains = {uid: rows[0]["metadata"]["domain"] for uid, rows in earlier.items()}
+        own = {uid: domain for uid, domain in domains.items() if domain == cycle.domain}
+        drawn = draw_old(own, len(new), settings.training, seed=cycle.key)
     runs = [_logged(new[uid], memory) for uid in sorted(new)]
     runs += [replace(_logged(earlier[uid], memory), is_replay=True) for uid in drawn]
     if settings.training.objective == "from_memory":
