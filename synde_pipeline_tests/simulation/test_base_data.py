@@ -1,4 +1,4 @@
-"""The corpus as a base's own data: the agent's tokens are targets, draws follow the seed, no place that exists is told."""
+"""The corpus as a base's own data: the agent's tokens are targets, draws follow the seed, no real place is told."""
 
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.settings import PromptConfig
