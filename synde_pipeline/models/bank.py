@@ -6,7 +6,7 @@ adapter, in `route`; what was accepted, in `registry`.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, is_routed
+from synde_pipeline.models.keys import Key, describe, read_keys, write_keys
 from synde_pipeline.models.registry import Served, champion
-from synde_pipeline.models.route import Place, Router
+from synde_pipeline.models.route import Asked, Place, Route, Router, keys_by_domain
 from synde_pipeline.records import content_hash
-from synde_pipeline.settings import TrainingConfig
+from synde_pipeline.settings import ModelsConfig, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, read_json
 from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
@@ -28,6 +29,8 @@ from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train
 
 TABLE = "bank.json"
+ROUTING = "routing.json"
+"""What the keys of a bank can tell apart, beside its table."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,27 @@ def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig, ru
     return train(base.model, rows, config, run)
 
 
-def write_groups(folder: Path, trained: Trained, groups: Sequence[Group], base: Base, domain: str) -> None:
-    """Write one PEFT folder a group, and the table of their keys."""
+def write_groups(
+    folder: Path, trained: Trained, groups: Sequence[Group], keys: Mapping[str, Key], about: tuple[Base, str]
+) -> None:
+    """Write one PEFT folder a group, the table of their keys, and the keys' vectors.
+
+    Args:
+        folder: of the cycle.
+        trained: adapters in the order of the groups.
+        groups: what they were trained on.
+        keys: folder of a group -> its key; where one is missing, scopes alone lead to the adapter.
+        about: the base, and the domain.
+    """
+    base, domain = about
     name = (base.header.info["name"], base.header.info["revision"])
+    table = []
     for index, group in enumerate(groups):
         write(trained.bank.weights(index), folder / group.folder, name, transposed=trained.bank.transposed)
-    table = [{"folder": group.folder, "key": {"domain": domain, "scopes": list(group.scopes)}} for group in groups]
+        key = {"domain": domain, "scopes": list(group.scopes), **describe(keys.get(group.folder))}
+        table.append({"folder": group.folder, "key": key})
     write_table(folder, table)
+    write_keys(folder, keys)
 
 
 def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
@@ -198,9 +215,25 @@ def table_of_rows(rows: Iterable[BankRow]) -> list[dict[str, Any]]:
     ]
 
 
-def write_bank(folder: Path, rows: Sequence[BankRow]) -> None:
-    """Write the table of a bank: which adapters it holds, and the scopes of each."""
+def write_bank(folder: Path, rows: Sequence[BankRow], warehouse: Warehouse) -> None:
+    """Write the table of a bank (which adapters it holds, and the scopes of each) and what its keys can tell apart."""
     write_table(folder, [asdict(row) for row in rows])
+    found = keys_by_domain(keys_of(warehouse, rows))
+    evidence = {domain: {"embedder": keys.embedder, **asdict(keys.evidence())} for domain, keys in found.items()}
+    (folder / ROUTING).write_text(json.dumps(evidence, indent=1) + "\n", "utf-8")
+
+
+def keys_of(warehouse: Warehouse, rows: Sequence[BankRow]) -> dict[int, tuple[str, Key]]:
+    """Position of an adapter -> its domain and its key, of the scopes that are routed to it."""
+    by_cycle: dict[str, dict[str, Key]] = {}
+    found: dict[int, tuple[str, Key]] = {}
+    for index, row in enumerate(rows):
+        if row.cycle not in by_cycle:
+            folder = warehouse.folder(ADAPTERS, row.cycle)
+            by_cycle[row.cycle] = read_keys(folder, read_json(folder / TABLE))
+        if row.folder in by_cycle[row.cycle]:
+            found[index] = row.domain, by_cycle[row.cycle][row.folder].only(row.scopes)
+    return found
 
 
 # -- loading --------------------------------------------------------------------------------------------------------
@@ -213,19 +246,27 @@ class BankOfAdapters:
     adapters: AdapterBank
     router: Router
 
-    def route(self, domain: str, scope: str) -> int:
-        """Index of the adapter of a task, -1 for the plain base."""
-        return self.router.route(domain, scope)
+    def routes(self, asked: Sequence[Asked]) -> list[Route]:
+        """Where tasks go, and why."""
+        return self.router.routes(asked)
 
     @contextmanager
     def routed(self, places: Sequence[Place]) -> Iterator[None]:
         """Let model calls inside use the adapter of each row's (domain, scope); a single one stands for every row."""
-        with self.adapters.routed([self.route(*place) for place in places]):
+        with self.adapters.routed([route.index for route in self.routes([Asked(*place) for place in places])]):
             yield
 
 
-def load_bank(warehouse: Warehouse, model: Any, rows: Sequence[BankRow]) -> BankOfAdapters:
+def load_bank(
+    warehouse: Warehouse, model: Any, rows: Sequence[BankRow], config: ModelsConfig | None = None
+) -> BankOfAdapters:
     """Put a bank's adapters on the pinned base's model, side by side.
+
+    Args:
+        warehouse: where they lie.
+        model: the base's.
+        rows: the bank.
+        config: of the router; None routes by scope.
 
     Raises:
         LineageError: an adapter is not the one that the row names, or does not fit the model.
@@ -235,4 +276,12 @@ def load_bank(warehouse: Warehouse, model: Any, rows: Sequence[BankRow]) -> Bank
         if header is None or header.content_hash != row.adapter_hash:
             raise _gone(row.cycle, header.content_hash if header else "missing", row.adapter_hash)
     weights = [read(warehouse.folder(ADAPTERS, row.cycle) / row.folder) for row in rows]
-    return BankOfAdapters(AdapterBank.of(model, weights), Router.of(row.places for row in rows))
+    return BankOfAdapters(AdapterBank.of(model, weights), router_of(warehouse, rows, config))
+
+
+def router_of(warehouse: Warehouse, rows: Sequence[BankRow], config: ModelsConfig | None = None) -> Router:
+    """The router of a bank; its adapters' matrices are not read."""
+    places = [row.places for row in rows]
+    if config is None or config.route == "scope":
+        return Router.of(places)
+    return Router.of(places, keys_of(warehouse, rows), config)

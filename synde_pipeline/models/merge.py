@@ -4,7 +4,7 @@ How a cycle's adapters stand together with earlier ones is in `compose` (a ledge
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,6 +16,7 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
 from synde_pipeline.models.bank import (
     BankRow,
+    Group,
     bank_hash,
     candidate_bank,
     groups_to_train,
@@ -36,6 +37,7 @@ from synde_pipeline.models.compose import (
     ledger_hash,
     ledger_with,
 )
+from synde_pipeline.models.keys import Key, keys_of_groups
 from synde_pipeline.models.registry import Served
 from synde_pipeline.models.route import Place
 from synde_pipeline.records import content_hash
@@ -81,13 +83,16 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
         "on_top_of": ledger_hash(entries),
         SHARDS: shard.content_hash,
         "config": content_hash(config.model_dump()),
+        **({"embedder": shard.info.get("embedder", "none")} if config.composition == "routed" else {}),
     }
     found = warehouse.header(ADAPTERS, cycle.key)
     if found is not None and found.inputs == inputs:
         return found, False
     if config.composition == "routed":
-        groups = groups_of(warehouse, cycle, config.scopes_per_adapter)
-        made = _train_routed(base, rows, groups, config, cycle.domain)
+        groups = groups_to_train(rows, groups_of(warehouse, cycle, config.scopes_per_adapter))
+        own = {group.folder: group.rows for group in groups}
+        keys = keys_of_groups(warehouse, cycle, own, shard.info.get("embedder"))
+        made = _train_routed((base, cycle.domain), groups, keys, config)
     else:
         if config.composition == "joint":
             config = config.model_copy(update={"rank": config.joint_rank})
@@ -117,10 +122,9 @@ def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: Trainin
 
 
 def _train_routed(
-    base: Base, rows: Sequence[ShardRow], numbers: dict[str, int], config: TrainingConfig, domain: str
+    where: tuple[Base, str], groups: Sequence[Group], keys: Mapping[str, Key], config: TrainingConfig
 ) -> _Made:
-    groups = groups_to_train(rows, numbers)
-    trained = train_groups(base, groups, config)
+    trained = train_groups(where[0], groups, config)
     columns = zip_longest(*trained.curves)
     present = [[value for value in column if value is not None] for column in columns]
     about = [
@@ -135,7 +139,7 @@ def _train_routed(
     ]
     counts = {"target_tokens": sum(trained.n_target_tokens), "steps": len(present), "groups": len(groups)}
     info = {"loss": [round(sum(values) / len(values), 5) for values in present], "groups": about}
-    return _Made(counts, info, lambda folder: write_groups(folder, trained, groups, base, domain))
+    return _Made(counts, info, lambda folder: write_groups(folder, trained, groups, keys, where))
 
 
 def merge_cycle(warehouse: Warehouse, cycle: Cycle) -> Header:
@@ -153,7 +157,7 @@ def merge_cycle(warehouse: Warehouse, cycle: Cycle) -> Header:
 
     def write(folder: Path) -> None:
         if held.bank:
-            write_bank(folder, held.bank)
+            write_bank(folder, held.bank, warehouse)
             return
         model = compose(warehouse, base, held.ledger)
         stored = _stored_dtype(base)

@@ -18,6 +18,7 @@ from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.models.bank import load_bank, served_rows
 from synde_pipeline.models.merge import served_model
 from synde_pipeline.models.registry import Served
+from synde_pipeline.models.route import Asked
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import Settings
@@ -27,8 +28,18 @@ from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.bank import NONE
 
 NOTHING: Mapping[str, Served] = MappingProxyType({})
-Route = Callable[[Task], int]
-"""Task -> index of its adapter, -1 for none."""
+Route = Callable[[Sequence[Task]], list[int]]
+"""Tasks -> index of the adapter of each, -1 for none."""
+
+
+def nothing(tasks: Sequence[Task]) -> list[int]:
+    """No adapter for any task."""
+    return [NONE] * len(tasks)
+
+
+def asked_of(task: Task) -> Asked:
+    """What the router is told of a task."""
+    return Asked(task.place.world.domain, task.place.scope, task.text)
 
 
 @dataclass
@@ -37,6 +48,8 @@ class Lab:
 
     warehouse: Warehouse
     settings: Settings
+    asked: Callable[[Task], Asked] = asked_of
+    """What the router is told of a task; studies hide its scope."""
 
     @cached_property
     def base(self) -> Base:
@@ -89,7 +102,8 @@ class Lab:
         for domain, numbers in parts.items():
             chosen = [(tasks[k], shown[k]) for k in numbers]
             with self._acting(served, domain, seed) as (agent, route):
-                done = agent.act([Assignment(task, items, route(task)) for task, items in chosen], label)
+                routes = route([task for task, _ in chosen])
+                done = agent.act([Assignment(*row, index) for row, index in zip(chosen, routes, strict=True)], label)
             runs |= dict(zip(numbers, done, strict=True))
         return [runs[k] for k in range(len(tasks))]
 
@@ -97,17 +111,17 @@ class Lab:
     def _acting(self, served: Mapping[str, Served], domain: str, seed: int) -> Iterator[tuple[Agent, Route]]:
         """An agent on the merged model of a domain, or on the base with all banks, and which adapter a task gets."""
         if domain:
-            yield self._agent(served_model(self.warehouse, served[domain]), seed), lambda _: NONE
+            yield self._agent(served_model(self.warehouse, served[domain]), seed), nothing
             return
         rows = [row for one in served.values() for row in served_rows(self.warehouse, one, self.base.hash)]
         if not rows:
-            yield self._agent(self.base.model, seed), lambda _: NONE
+            yield self._agent(self.base.model, seed), nothing
             return
-        bank = load_bank(self.warehouse, self.base.model, rows)
+        bank = load_bank(self.warehouse, self.base.model, rows, self.settings.models)
         try:
             yield (
                 self._agent(self.base.model, seed, bank.adapters.routed),
-                lambda task: bank.route(task.place.world.domain, task.place.scope),
+                lambda tasks: [route.index for route in bank.routes([self.asked(task) for task in tasks])],
             )
         finally:
             bank.adapters.remove()

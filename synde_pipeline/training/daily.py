@@ -96,6 +96,9 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe
             "untaught_steps": sum(row["n_untaught_steps"] for row in rows),
             "texts_elided": sum(row["n_elided"] for row in rows),
         },
-        info={"claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims]},
+        info={
+            "claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims],
+            "embedder": settings.memory.embedder,
+        },
     )
     return warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=SHARD))

@@ -220,13 +220,13 @@ def test_newest_wins_whatever_the_history(warehouse, history):
     assert {scope: row.cycle for row in rows for scope in row.scopes} == newest
     assert [row.cycle for row in rows] == sorted(row.cycle for row in rows)
     router = Router.of(row.places for row in rows)
-    assert all(rows[router.route("library", scope)].cycle == cycle for scope, cycle in newest.items())
+    assert all(rows[router.route("library", scope).index].cycle == cycle for scope, cycle in newest.items())
 
 
 def test_routing_is_by_exact_scope_and_unknown_places_get_the_base():
     router = Router.of([[("web", "site:a"), ("web", "")], [("code", "site:a")]])
-    assert [router.route(*place) for place in (("web", "site:a"), ("web", ""), ("code", "site:a"))] == [0, 0, 1]
-    assert [router.route(*place) for place in (("web", "site:b"), ("code", ""), ("math", "site:a"))] == [-1] * 3
+    assert [router.route(*place).index for place in (("web", "site:a"), ("web", ""), ("code", "site:a"))] == [0, 0, 1]
+    assert [router.route(*place).index for place in (("web", "site:b"), ("code", ""), ("math", "site:a"))] == [-1] * 3
     with pytest.raises(LineageError, match="both claim scope 'site:a' of web"):
         Router.of([[("web", "site:a")], [("web", "site:a")]])
 

@@ -1,0 +1,216 @@
+"""Routing keys: vectors of the tasks that an adapter was trained on, and what they say about telling scopes apart.
+
+How tasks are routed by them is in `route`; the tables that name them lie in a bank (`bank`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.records import content_hash
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.shards import ShardRow
+
+FILE = "keys.safetensors"
+MOST_VECTORS = 32
+"""Of one adapter: as many bytes as a rank-1 adapter of a small model."""
+MOST_TASKS = 2048
+"""Tasks that a calibration scores, evenly drawn: more would say nothing new about one threshold."""
+
+Vectors = NDArray[np.float32]
+"""Unit vectors, (n, 384)."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Tasks of one adapter."""
+
+    embedder: str
+    scopes: tuple[str, ...]
+    """Of each vector."""
+    vectors: Vectors
+
+    def only(self, scopes: Sequence[str]) -> "Key":
+        """What is left where a newer adapter took over the other scopes."""
+        kept = [k for k, scope in enumerate(self.scopes) if scope in scopes]
+        return Key(self.embedder, tuple(self.scopes[k] for k in kept), self.vectors[kept])
+
+
+def key_of(texts: Mapping[str, set[str]], embedder: str) -> Key:
+    """The key of an adapter: different tasks of each of its scopes, scope by scope in turn.
+
+    Args:
+        texts: scope -> texts of tasks that the adapter was trained on.
+        embedder: name of the embedder.
+    """
+    drawn = []
+    for scope, found in texts.items():
+        # By a hash, not by name: words with which texts begin must not decide.
+        for turn, text in enumerate(sorted(found, key=lambda text: content_hash([text]))):
+            drawn.append((turn, content_hash([scope]), scope, text))
+    chosen = sorted((scope, text) for _, _, scope, text in sorted(drawn)[:MOST_VECTORS])
+    vectors = get_embedder(embedder).embed([text for _, text in chosen])
+    return Key(embedder, tuple(scope for scope, _ in chosen), vectors)
+
+
+def keys_of_groups(
+    warehouse: Warehouse, cycle: Cycle, groups: Mapping[str, Iterable[ShardRow]], embedder: str | None
+) -> dict[str, Key]:
+    """The key of each group of a cycle: the tasks of its own sequences, as the agent saw them.
+
+    Args:
+        warehouse: with the domain's claims.
+        cycle: that trains them.
+        groups: folder of a group -> its sequences, new and old.
+        embedder: name of the embedder; None makes no keys.
+    """
+    if embedder is None:
+        return {}
+    texts: dict[str, str] = {}
+    for before in cycles(warehouse):
+        if before.domain == cycle.domain and before.number <= cycle.number:
+            for example in claimed_examples(warehouse, before.key):
+                texts[example["metadata"]["trajectory_id"]] = example["context"]["task"]
+    keys = {}
+    for folder, rows in groups.items():
+        by_scope: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            by_scope[row["scope"]].add(texts[row["trace_uid"]])
+        keys[folder] = key_of(by_scope, embedder)
+    return keys
+
+
+def describe(key: Key | None) -> dict[str, Any]:
+    """What a table says of a key's vectors."""
+    return {} if key is None else {"embedder": key.embedder, "vectors": list(key.scopes)}
+
+
+def write_keys(folder: Path, keys: Mapping[str, Key]) -> None:
+    """Write the vectors of a cycle's keys, half precision: folder of the adapter -> key."""
+    from safetensors.numpy import save_file
+
+    if keys:
+        save_file({name: key.vectors.astype(np.float16) for name, key in keys.items()}, folder / FILE)
+
+
+def read_keys(folder: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Key]:
+    """Read the keys that a cycle's table names; adapters of older versions have none."""
+    named = {line["folder"]: line["key"] for line in table if "vectors" in line["key"]}
+    if not named:
+        return {}
+    from safetensors.numpy import load_file
+
+    vectors = load_file(folder / FILE)
+    return {
+        name: Key(key["embedder"], tuple(key["vectors"]), vectors[name].astype(np.float32))
+        for name, key in named.items()
+    }
+
+
+# -- what the keys of a domain can tell apart -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How near tasks come to the keys of others: those of their own scope, and, had it never been learned, the rest."""
+
+    home: tuple[float, ...]
+    """Cosine of each task with its nearest other task, of any scope (leave one task out)."""
+    is_right: tuple[bool, ...]
+    """Whether that one is of the same adapter."""
+    foreign: tuple[float, ...]
+    """Cosine of each task with the nearest task of another scope (leave its scope out)."""
+    n_scopes: int
+
+    def threshold(self, error: float) -> float | None:
+        """Score above which at most a share `error` of foreign tasks lies, None where there are too few to know.
+
+        Split conformal: of n left-out tasks and the next one any is the k-th nearest equally often, so the k-th
+        largest score with k = floor(error (n + 1)) is passed by the next with probability at most `error`; below
+        1 / error - 1 tasks there is no such k. Tasks of a scope are alike, so the guarantee is as good as its scopes
+        are many.
+        """
+        rank = int(error * (len(self.foreign) + 1) + 1e-9)
+        return sorted(self.foreign, reverse=True)[rank - 1] if rank else None
+
+    def rates(self, error: float) -> dict[str, Any]:
+        """The threshold and what it did to the tasks that it was made from."""
+        threshold = self.threshold(error)
+        n = len(self.home)
+        bar = np.inf if threshold is None else threshold
+        home, right = np.array(self.home), np.array(self.is_right, bool)
+        return {
+            "threshold": threshold,
+            "false_accept": _share(np.array(self.foreign) > bar),
+            "home_recall": _share((home > bar) & right),
+            "wrong_adapter": _share((home > bar) & ~right),
+            "n_home": n,
+            "n_foreign": len(self.foreign),
+            "n_scopes": self.n_scopes,
+        }
+
+
+def _share(flags: NDArray[np.bool_]) -> float | None:
+    return round(float(flags.mean()), 4) if len(flags) else None
+
+
+@dataclass(frozen=True)
+class DomainKeys:
+    """All keys of a domain that one embedder made, stacked."""
+
+    embedder: str
+    vectors: Vectors
+    owners: NDArray[np.int64]
+    """Index of the adapter of each vector."""
+    scopes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, keys: Mapping[int, Key]) -> "DomainKeys | None":
+        """Stack the keys of adapters, oldest first; vectors of another embedder than the newest key's are left out."""
+        if not keys:
+            return None
+        embedder = keys[max(keys)].embedder
+        mine = {index: key for index, key in keys.items() if key.embedder == embedder and len(key.vectors)}
+        if not mine:
+            return None
+        return cls(
+            embedder,
+            np.concatenate([key.vectors for key in mine.values()]),
+            np.concatenate([np.full(len(key.vectors), index) for index, key in mine.items()]),
+            tuple(scope for key in mine.values() for scope in key.scopes),
+        )
+
+    def nearest(self, vectors: Vectors) -> list[tuple[int, float]]:
+        """Adapter of the nearest key of each vector, and its cosine."""
+        scores = _rounded(vectors @ self.vectors.T)
+        best = scores.argmax(1)
+        return [(int(self.owners[at]), float(row[at])) for row, at in zip(scores, best, strict=True)]
+
+    def evidence(self) -> Evidence:
+        """Score the keys' own tasks against the others."""
+        n = len(self.vectors)
+        drawn = np.unique(np.linspace(0, n - 1, min(n, MOST_TASKS)).round().astype(int))
+        _, scope_of = np.unique(np.array(self.scopes), return_inverse=True)
+        home, right, foreign = [], [], []
+        for at in drawn:
+            scores = _rounded(self.vectors @ self.vectors[at])
+            others = scores[scope_of != scope_of[at]]
+            if len(others):
+                foreign.append(float(others.max()))
+            scores[at] = -np.inf
+            if n > 1:
+                home.append(float(scores.max()))
+                right.append(bool(self.owners[scores.argmax()] == self.owners[at]))
+        return Evidence(tuple(home), tuple(right), tuple(foreign), len(set(self.scopes)))
+
+
+def _rounded(scores: NDArray[Any]) -> NDArray[Any]:
+    """Independent of the last bits, which batch shape and machine may change."""
+    return np.round(scores, 4)
