@@ -6,11 +6,11 @@ A laboratory's cycles are judged by acting, and its memory is written out in the
 from typing import Any
 
 from synde_pipeline.evaluation.arms import evaluate_cycle
-from synde_pipeline.logs.daily import load_all
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.from_memory import LESSONS, Scribe
+from synde_pipeline.training.known import known_to, trajectories_at
 
 
 def report_of(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
@@ -20,7 +20,8 @@ def report_of(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[st
         LineageError: the cycle's model is stale, or an evaluated task was learned from.
     """
     if settings.simulation is None:
-        return evaluate_cycle(warehouse, cycle, load_all(warehouse), settings)
+        known = known_to(warehouse, cycle.key)
+        return evaluate_cycle(warehouse, cycle, trajectories_at(warehouse, known), settings)
     from synde_pipeline.simulation import evaluate  # only laboratories load it
 
     return evaluate.evaluate_cycle(warehouse, cycle, settings)

@@ -16,7 +16,7 @@ from synde_pipeline.evaluation.report import TITLES, measured, publish, small_sv
 from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
 from synde_pipeline.models.registry import champion
-from synde_pipeline.training.buffer import find_cycle
+from synde_pipeline.training.cycles import find_cycle
 
 
 @dg.asset(

@@ -8,7 +8,7 @@ from synde_pipeline.defs.stages import OWNERS, metadata_of
 from synde_pipeline.defs.training import base_model, training_shards
 from synde_pipeline.lease import lease
 from synde_pipeline.models.merge import merge_cycle, train_cycle
-from synde_pipeline.training.buffer import find_cycle
+from synde_pipeline.training.cycles import find_cycle
 
 
 @dg.asset(

@@ -20,6 +20,9 @@ class Synde(dg.ConfigurableResource):
     settings_json: str = ""
     """Settings handed over by `run`; empty reads them from the environment when a run starts."""
 
+    forced_domains: str = ""
+    """Domains, with commas, that the buffer freezes below the threshold too: `synde train --now`."""
+
     @property
     def settings(self) -> Settings:
         """The settings of this run."""

@@ -55,13 +55,19 @@ class RunSummary:
     report_path: str | None = None
 
 
-def run(settings: Settings, days: Sequence[date] | None = None, say: Say = lambda _: None) -> RunSummary:
+def run(
+    settings: Settings,
+    days: Sequence[date] | None = None,
+    say: Say = lambda _: None,
+    forced: Sequence[str] = (),
+) -> RunSummary:
     """Bring the warehouse up to date with landing.
 
     Args:
         settings: of the warehouse.
         days: days to materialise; None takes every landing day whose chain is missing or stale.
         say: told once per stage, for progress.
+        forced: domains that are trained as soon as one example waits; `buffer.EVERY` stands for all.
 
     Raises:
         RunFailedError: a Dagster run failed.
@@ -82,7 +88,7 @@ def run(settings: Settings, days: Sequence[date] | None = None, say: Say = lambd
             span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
             materialize(DAILY_ASSETS, tags=span)
         say("training buffer")
-        materialize([training_buffer], tags={})
+        materialize([training_buffer], tags={}, forced=forced)
         while due := due_cycles(warehouse):
             cycle = due[0]
             say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")
@@ -146,11 +152,12 @@ def _materialize(instance: dg.DagsterInstance, settings: Settings, chosen: Seque
         RunFailedError: a step failed, a check found a law broken, or the user interrupted it.
     """
     tags = {**where.pop("tags", {}), **own_tags()}
+    synde = Synde(settings_json=settings.model_dump_json(), forced_domains=",".join(where.pop("forced", ())))
     try:
         result = dg.materialize(
             [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS, *CHECKS],
             selection=dg.AssetSelection.assets(*chosen),
-            resources={"synde": Synde(settings_json=settings.model_dump_json())},
+            resources={"synde": synde},
             instance=instance,
             tags=tags,
             raise_on_error=False,

@@ -8,9 +8,11 @@ from synde_pipeline.defs.partitions import daily, one_run, training_cycles
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, each_day, metadata_of
+from synde_pipeline.evaluation.due import standing
 from synde_pipeline.laboratory import scribe_for
 from synde_pipeline.lease import lease
-from synde_pipeline.training.buffer import find_cycle, freeze_cycles
+from synde_pipeline.training.buffer import freeze_cycles
+from synde_pipeline.training.cycles import find_cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
 
 
@@ -33,7 +35,12 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
     """Freezes a cycle for each domain whose unclaimed examples reach the threshold; the sensor then trains it."""
     warehouse, settings = synde.warehouse, synde.settings
     with lease(warehouse.root, "training", log=context.log.info):
-        frozen, buffer = freeze_cycles(warehouse, settings.buffer)
+        frozen, buffer = freeze_cycles(
+            warehouse,
+            settings.buffer,
+            standing=standing(warehouse),
+            forced=list(filter(None, synde.forced_domains.split(","))),
+        )
     claimed = {cycle.domain for cycle in frozen}
     waiting = {f"waiting_{d}": buffer.n_signals(d) for d in buffer.unclaimed if d not in claimed}
     return dg.MaterializeResult(
@@ -41,6 +48,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
             "frozen": len(frozen),
             "threshold": settings.buffer.threshold,
             "changed_after_claim": buffer.n_changed,
+            "returned": len(buffer.returned),
             "stale_days": buffer.n_stale_days,
             "cycles": dg.MetadataValue.json([cycle.key for cycle in frozen]),
             **waiting,

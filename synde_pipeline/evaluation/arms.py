@@ -23,6 +23,7 @@ from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
 from synde_pipeline.settings import EvaluationConfig, Settings
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.known import known_to, memory_at
 
 ARMS = ("none", "context", "weights", "dual")
 REPORTS = "eval_reports"
@@ -49,7 +50,7 @@ def evaluate_cycle(
     merged = fresh_merged(warehouse, cycle, base.hash)
     last_day = learned_until(warehouse, cycle, base)
     chosen = evaluation_set(trajectories, cycle.domain, last_day)
-    memory = Memory.load(warehouse, settings.memory)
+    memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
     n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.deltas))
     models = {False: lambda: CycleModel.plain(base.model), True: lambda: cycle_model(warehouse, cycle, base)}
     sums = replay_arms(models, base, chosen, memory, settings)

@@ -4,9 +4,11 @@ from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.arms import REPORTS
 from synde_pipeline.evaluation.gate import is_decided
+from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, fresh_merged
+from synde_pipeline.models.registry import champion
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.buffer import Cycle, Standing, cycles
 
 
 def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
@@ -24,3 +26,11 @@ def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:
 def due_cycles(warehouse: Warehouse) -> list[Cycle]:
     """Frozen cycles that are due, oldest first."""
     return [cycle for cycle in cycles(warehouse) if is_due(warehouse, cycle)]
+
+
+def standing(warehouse: Warehouse) -> Standing:
+    """What became of all cycles: turned down by the gate, or not trained and judged yet."""
+    known = champion(warehouse)
+    headers = {cycle.key: warehouse.header(ADAPTERS, cycle.key) for cycle in cycles(warehouse)}
+    rejected = {key for key, found in headers.items() if found and known.verdict_on(key, found.content_hash) is False}
+    return Standing(frozenset(rejected), frozenset(cycle.key for cycle in due_cycles(warehouse)))

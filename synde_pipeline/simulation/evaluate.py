@@ -28,6 +28,7 @@ from synde_pipeline.simulation.tasks import day_number, held_out_tasks, places
 from synde_pipeline.simulation.worlds.base import Place
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.known import known_to
 
 METHOD = "acting in the worlds on report tasks that no day hands out"
 
@@ -42,7 +43,7 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     """
     config = settings.simulation
     assert config is not None  # noqa: S101 - the caller chose this evaluation by it
-    lab = Lab(warehouse, settings)
+    lab = Lab(warehouse, settings, known_to(warehouse, cycle.key))
     model = fresh_merged(warehouse, cycle, lab.base.hash)
     candidate = {cycle.domain: served_of(model)}
     day = day_number(cycle.last_day)

@@ -25,7 +25,9 @@ from synde_pipeline.settings import Settings
 from synde_pipeline.simulation.agent import Agent, Assignment, Routed, Run
 from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.arrivals import Known
 from synde_pipeline.training.bank import NONE
+from synde_pipeline.training.known import memory_at
 
 NOTHING: Mapping[str, Served] = MappingProxyType({})
 Route = Callable[[Sequence[Task]], list[int]]
@@ -50,6 +52,8 @@ class Lab:
     settings: Settings
     asked: Callable[[Task], Asked] = asked_of
     """What the router is told of a task; studies hide its scope."""
+    known: Known | None = None
+    """What the memory may know; None for all that lies in the warehouse."""
 
     @cached_property
     def base(self) -> Base:
@@ -63,8 +67,8 @@ class Lab:
 
     @cached_property
     def memory(self) -> Memory:
-        """The ledger as it lies in the warehouse now."""
-        return Memory.load(self.warehouse, self.settings.memory)
+        """The ledger as it is known."""
+        return memory_at(self.warehouse, self.settings.memory, self.known)
 
     def recall(self, tasks: Sequence[Task], as_of: date, top_k: int | None = None) -> list[tuple[MemoryItem, ...]]:
         """The memory items that each task is shown, known as of a day and learned from other tasks."""

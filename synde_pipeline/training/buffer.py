@@ -1,11 +1,11 @@
-"""When a training cycle starts and what exactly it claims: manifests that are frozen once and replayed for ever.
+"""When a training cycle starts and what exactly it claims.
 
-A cycle is a Parquet file of the claimed examples, byte for byte, whose header is the manifest. It is written under an
-exclusive lease, so two processes cannot claim the same trajectory.
+Manifests (`cycles`) are written under an exclusive lease, so two processes cannot claim the same trajectory.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -19,62 +19,26 @@ from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import BufferConfig
 from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.training.arrivals import Arrival, Known, append, arrival_of, arrivals, news
+from synde_pipeline.training.cycles import ARTEFACT, Cycle, claimed_examples, cycle_of, cycles
 from synde_pipeline.training.examples import EXAMPLES, Example
+from synde_pipeline.training.reconstruct import reconstruct
 
-ARTEFACT = "cycles"
 SOURCE = "training_examples"
+MAX_RETURNS = 2
+"""How often the examples of rejected cycles come back (design.md)."""
+EVERY = "*"
+"""All domains, where domains are named."""
 
 
 @dataclass(frozen=True)
-class Cycle:
-    """One frozen training cycle."""
+class Standing:
+    """What became of earlier cycles; only the layers above know."""
 
-    key: str
-    """`<domain>-<number>`."""
-    domain: str
-    number: int
-    sequence: int
-    """Position in the recorded arrival order of all domains' cycles."""
-    last_day: date
-    """Latest claimed day: evaluation after it is split by time."""
-    claims: tuple[tuple[str, str, int], ...]
-    """(day, content hash of that day's examples when claimed, trajectories claimed from it)."""
-    content_hash: str
-
-
-def cycle_of(header: Header) -> Cycle:
-    """Read a manifest."""
-    info = header.info
-    return Cycle(
-        key=header.key,
-        domain=info["domain"],
-        number=info["number"],
-        sequence=info["sequence"],
-        last_day=date.fromisoformat(info["last_day"]),
-        claims=tuple((claim["day"], claim["content_hash"], claim["n_trajectories"]) for claim in info["claims"]),
-        content_hash=header.content_hash,
-    )
-
-
-def cycles(warehouse: Warehouse) -> list[Cycle]:
-    """All frozen cycles in the recorded arrival order."""
-    headers = [warehouse.header(ARTEFACT, key) for key in warehouse.keys(ARTEFACT)]
-    return sorted((cycle_of(header) for header in headers if header), key=lambda cycle: cycle.sequence)
-
-
-def find_cycle(warehouse: Warehouse, key: str) -> Cycle:
-    """The manifest of a cycle.
-
-    Raises:
-        LineageError: no such cycle was frozen.
-    """
-    warehouse.read_table(ARTEFACT, key)
-    return next(cycle for cycle in cycles(warehouse) if cycle.key == key)
-
-
-def claimed_examples(warehouse: Warehouse, key: str) -> list[Example]:
-    """The examples that a cycle claimed, as they were."""
-    return warehouse.read_table(ARTEFACT, key).to_pylist()
+    rejected: frozenset[str] = frozenset()
+    """Cycles that the gate turned down: their examples return, at most `MAX_RETURNS` times."""
+    unfinished: frozenset[str] = frozenset()
+    """Cycles that are not trained and judged yet."""
 
 
 @dataclass(frozen=True)
@@ -82,36 +46,106 @@ class Buffer:
     """What waits for training, by domain."""
 
     unclaimed: dict[str, list[Example]]
-    n_changed: int
-    """Claimed trajectories whose examples differ now; they are reported, not trained again."""
-    n_stale_days: int
+    """In day and trajectory order; examples that a rejected cycle gave back are among them."""
+    returned: dict[str, int]
+    """Trajectory that came back -> cycles that claimed it in vain."""
+    days: tuple[str, ...]
+    """Days that were read."""
+    stale_days: tuple[str, ...]
     """Days left out because what they were made from has changed; they wait until they are materialised again."""
+    n_changed: int
+    """Claimed trajectories whose examples were superseded since; they are reported, not trained again."""
+    newest_day: str
+    """The last day that has examples, claimed or not; empty when there is none."""
+
+    @property
+    def n_stale_days(self) -> int:
+        """Days left out."""
+        return len(self.stale_days)
 
     def n_signals(self, domain: str) -> int:
         """Unclaimed examples of a domain that carry a training signal."""
-        return sum(row["metadata"]["contrastive_weight"] > 0 for row in self.unclaimed[domain])
+        return _n_signals(self.unclaimed[domain])
+
+    def is_ready(self, domain: str, config: BufferConfig) -> bool:
+        """Whether a domain's new examples start a cycle.
+
+        What came back is trained along with them and starts nothing by itself: the same examples on the same base
+        would give the same adapter.
+        """
+        new = [row for row in self.unclaimed[domain] if row["metadata"]["trajectory_id"] not in self.returned]
+        n_trajectories = len({row["metadata"]["trajectory_id"] for row in new})
+        if n_trajectories < config.min_trajectories or not _n_signals(new):
+            return False
+        if _n_signals(new) >= config.threshold:
+            return True
+        if config.max_age_days is None:
+            return False
+        oldest = min(row["metadata"]["day"] for row in new)
+        age = date.fromisoformat(self.newest_day) - date.fromisoformat(oldest)
+        return age.days >= config.max_age_days
 
 
-def read_buffer(warehouse: Warehouse) -> Buffer:
-    """Collect the examples that no cycle has claimed, in day and trajectory order."""
-    claimed: dict[str, str] = {}
-    for cycle in cycles(warehouse):
-        claimed |= _by_trajectory(claimed_examples(warehouse, cycle.key))
+def _n_signals(rows: list[Example]) -> int:
+    return sum(row["metadata"]["contrastive_weight"] > 0 for row in rows)
+
+
+@dataclass(frozen=True)
+class View:
+    """A buffer as it once was: what had arrived, which days were left out, and contents that are others by now."""
+
+    known: frozenset[str]
+    stale: frozenset[str] = frozenset()
+    contents: Mapping[str, list[Example]] = field(default_factory=dict)
+    """Trajectory -> its examples then, where they differ from those that lie in the warehouse now."""
+
+
+def read_buffer(warehouse: Warehouse, rejected: Collection[str] = (), view: View | None = None) -> Buffer:
+    """Collect the examples that no cycle has claimed, or that rejected ones gave back; as they once were in a view."""
+    claimed, returned = _claims(warehouse, rejected)
     unclaimed: dict[str, list[Example]] = defaultdict(list)
-    n_changed, n_stale_days = 0, 0
+    days, stale, n_changed = [], [], 0
+    newest_day = ""
     first_day: dict[str, str] = {}
     for day in warehouse.keys(SOURCE):
-        if not _is_current(warehouse, day):
-            n_stale_days += 1
+        if (day in view.stale) if view else not _is_current(warehouse, day):
+            stale.append(day)
             continue
-        rows = warehouse.read_table(SOURCE, day).to_pylist()
+        days.append(day)
+        rows = _rows_of(warehouse, day, view)
+        newest_day = day if rows else newest_day
         now = _by_trajectory(rows)
         n_changed += sum(claimed.get(uid, value) != value for uid, value in now.items())
         for row in rows:
             uid = row["metadata"]["trajectory_id"]
             if uid not in claimed and first_day.setdefault(uid, day) == day:
                 unclaimed[row["metadata"]["domain"]].append(row)
-    return Buffer(dict(unclaimed), n_changed, n_stale_days)
+    waiting = {row["metadata"]["trajectory_id"] for rows in unclaimed.values() for row in rows}
+    returned = {uid: n for uid, n in returned.items() if uid in waiting}
+    return Buffer(dict(unclaimed), returned, tuple(days), tuple(stale), n_changed, newest_day)
+
+
+def _claims(warehouse: Warehouse, rejected: Collection[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """Claimed trajectories with the hash of their examples, and those given back with how often they were claimed."""
+    latest: dict[str, tuple[str, str]] = {}
+    n_claims: Counter[str] = Counter()
+    for cycle in cycles(warehouse):
+        for uid, value in _by_trajectory(claimed_examples(warehouse, cycle.key)).items():
+            latest[uid] = (cycle.key, value)
+            n_claims[uid] += 1
+    returned = {uid: n_claims[uid] for uid, (key, _) in latest.items() if key in rejected}
+    returned = {uid: n for uid, n in returned.items() if n <= MAX_RETURNS}
+    return {uid: value for uid, (_, value) in latest.items() if uid not in returned}, returned
+
+
+def _rows_of(warehouse: Warehouse, day: str, view: View | None) -> list[Example]:
+    rows = warehouse.read_table(SOURCE, day).to_pylist()
+    if view is None:
+        return rows
+    found = [row for row in rows if row["metadata"]["trajectory_id"] in view.known - view.contents.keys()]
+    for uid in sorted(view.contents.keys() & view.known):
+        found += [row for row in view.contents[uid] if row["metadata"]["day"] == day]
+    return found
 
 
 def _is_current(warehouse: Warehouse, day: str) -> bool:
@@ -130,25 +164,92 @@ def _by_trajectory(rows: list[Example]) -> dict[str, str]:
     return {uid: content_hash(group) for uid, group in groups.items()}
 
 
-def freeze_cycles(warehouse: Warehouse, config: BufferConfig) -> tuple[list[Cycle], Buffer]:
-    """Freeze one cycle for each domain whose unclaimed examples reach the threshold; call it under the lease.
+def freeze_cycles(
+    warehouse: Warehouse, config: BufferConfig, *, standing: Standing = Standing(), forced: Collection[str] = ()
+) -> tuple[list[Cycle], Buffer]:
+    """Freeze one cycle for each domain that is ready, and note what arrived; call it under the lease.
+
+    A cycle claims all that waits in its domain, so a scope's examples are never split. The journal's record comes
+    first and names the cycles; one that a kill left without its manifest is frozen by the next call.
+
+    Args:
+        warehouse: where the examples lie.
+        config: when a domain is ready.
+        standing: what became of earlier cycles.
+        forced: domains that are frozen as soon as one example waits; `EVERY` stands for all.
 
     Returns:
         The new cycles, and the buffer as it was before.
     """
-    buffer = read_buffer(warehouse)
+    journal = arrivals(warehouse)
+    completed = _complete(warehouse, journal, standing) if journal else []
+    journal = journal or reconstruct(warehouse, config, warehouse.keys(SOURCE))
+    buffer = read_buffer(warehouse, standing.rejected)
+    ready = ready_domains(buffer, config, forced)
+    days, sources = news(warehouse, Known.by(journal), buffer.days)
+    if not days and not ready:
+        return completed, buffer
+    record = Arrival(
+        number=1 + (journal[-1].number if journal else 0),
+        days=days,
+        config=config,
+        forced=tuple(sorted(forced)),
+        frozen=next_keys(warehouse, ready),
+        stale=buffer.stale_days,
+        unfinished=oldest_unfinished(journal, standing.unfinished),
+        sources=sources,
+    )
+    append(warehouse, record)
+    return [*completed, *freeze(warehouse, record.frozen, buffer)], buffer
+
+
+def ready_domains(buffer: Buffer, config: BufferConfig, forced: Collection[str]) -> list[str]:
+    """Domains of which a cycle is to be frozen now."""
+    return [
+        domain
+        for domain in sorted(buffer.unclaimed)
+        if (buffer.n_signals(domain) and (domain in forced or EVERY in forced)) or buffer.is_ready(domain, config)
+    ]
+
+
+def next_keys(warehouse: Warehouse, domains: Iterable[str]) -> tuple[str, ...]:
+    """Keys of the domains' next cycles."""
     known = cycles(warehouse)
-    new: list[Cycle] = []
-    for domain in sorted(buffer.unclaimed):
-        if buffer.n_signals(domain) < config.threshold:
-            continue
-        number = 1 + max((cycle.number for cycle in known if cycle.domain == domain), default=0)
-        sequence = 1 + max((cycle.sequence for cycle in [*known, *new]), default=0)
-        new.append(_freeze(warehouse, buffer.unclaimed[domain], domain, number, sequence))
-    return new, buffer
+    numbers = {d: 1 + max((cycle.number for cycle in known if cycle.domain == d), default=0) for d in domains}
+    return tuple(f"{domain}-{number:04d}" for domain, number in numbers.items())
 
 
-def _freeze(warehouse: Warehouse, rows: list[Example], domain: str, number: int, sequence: int) -> Cycle:
+def oldest_unfinished(journal: Sequence[Arrival], keys: Iterable[str]) -> dict[str, int]:
+    """Domain -> arrival of its oldest cycle among these."""
+    found: dict[str, int] = {}
+    for key in keys:
+        domain, number = key.rsplit("-", 1)[0], arrival_of(journal, key)
+        if number is not None:
+            found[domain] = min(number, found.get(domain, number))
+    return found
+
+
+def freeze(warehouse: Warehouse, keys: Iterable[str], buffer: Buffer) -> list[Cycle]:
+    """Write the manifests of cycles that claim what waits in their domains."""
+    frozen = []
+    for key in keys:
+        domain = key.rsplit("-", 1)[0]
+        if domain in buffer.unclaimed:
+            frozen.append(_freeze(warehouse, key, buffer.unclaimed[domain], buffer.returned))
+    return frozen
+
+
+def _complete(warehouse: Warehouse, journal: Sequence[Arrival], standing: Standing) -> list[Cycle]:
+    """Freeze the cycles that the last record names and a kill left out."""
+    there = set(warehouse.keys(ARTEFACT))
+    missing = [key for key in journal[-1].frozen if key not in there]
+    if not missing:
+        return []
+    view = View(Known.by(journal).uids, frozenset(journal[-1].stale))
+    return freeze(warehouse, missing, read_buffer(warehouse, standing.rejected, view))
+
+
+def _freeze(warehouse: Warehouse, key: str, rows: list[Example], returned: Mapping[str, int]) -> Cycle:
     by_day: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         by_day[row["metadata"]["day"]].add(row["metadata"]["trajectory_id"])
@@ -157,13 +258,26 @@ def _freeze(warehouse: Warehouse, rows: list[Example], domain: str, number: int,
         {"day": day, "content_hash": header.content_hash if header else "", "n_trajectories": len(by_day[day])}
         for day, header in source.items()
     ]
+    domain, number = key.rsplit("-", 1)
+    uids = set().union(*by_day.values())
     header = Header(
         artefact=ARTEFACT,
-        key=f"{domain}-{number:04d}",
+        key=key,
         content_hash=content_hash(rows),
         inputs={f"{SOURCE}[{claim['day']}]": claim["content_hash"] for claim in claims},
-        counts={"examples": len(rows), "trajectories": sum(map(len, by_day.values()))},
-        info={"domain": domain, "number": number, "sequence": sequence, "last_day": max(by_day), "claims": claims},
+        counts={
+            "examples": len(rows),
+            "trajectories": len(uids),
+            "returned_trajectories": len(uids & returned.keys()),
+        },
+        info={
+            "domain": domain,
+            "number": int(number),
+            "sequence": 1 + max((cycle.sequence for cycle in cycles(warehouse)), default=0),
+            "last_day": max(by_day),
+            "claims": claims,
+            "attempt": 1 + max((returned.get(uid, 0) for uid in uids), default=0),
+        },
     )
     warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=EXAMPLES))
     return cycle_of(header)

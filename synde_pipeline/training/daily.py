@@ -8,18 +8,19 @@ import pyarrow as pa
 from synde_pipeline.base_model import load, pin_given
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
-from synde_pipeline.logs.daily import load_all, load_raw_logs
-from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.logs.daily import load_raw_logs
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import load_reflections
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
-from synde_pipeline.training.buffer import SOURCE, Cycle
+from synde_pipeline.training.buffer import SOURCE
+from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.examples import EXAMPLES, Example, examples_of
 from synde_pipeline.training.from_memory import LESSONS, Scribe
 from synde_pipeline.training.groups import replay_rule
+from synde_pipeline.training.known import known_now, known_to, memory_at, trajectories_at
 from synde_pipeline.training.pretrain import build_base, first_days
 from synde_pipeline.training.shards import SHARD, build_shard, rows_rule
 
@@ -60,15 +61,16 @@ def ensure_base(warehouse: Warehouse, settings: Settings, trajectories: Iterable
     pinned = pin_given(warehouse, settings)
     if pinned is not None:
         return pinned
-    corpus = first_days(list(trajectories or load_all(warehouse)), settings.pretrain.fraction)
-    memory = Memory.load(warehouse, settings.memory)
+    known = known_now(warehouse)
+    corpus = first_days(list(trajectories or trajectories_at(warehouse, known)), settings.pretrain.fraction)
+    memory = memory_at(warehouse, settings.memory, known)
     return build_base(warehouse, corpus, memory, settings.pretrain, settings.prompt)
 
 
 def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe: Scribe = LESSONS) -> Header:
     """Pack a cycle's claimed examples and replay into token sequences of the pinned base."""
     base = load(warehouse)
-    memory = Memory.load(warehouse, settings.memory)
+    memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
     shard = build_shard(warehouse, cycle, memory, PromptEncoder(base.tokenizer, settings.prompt), settings, scribe)
     rows = shard.rows
     is_written = settings.training.objective == "from_memory"

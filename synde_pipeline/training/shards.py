@@ -119,6 +119,7 @@ def build_shard(
     for before in cycles(warehouse):
         if before.sequence < cycle.sequence:
             earlier |= _by_trajectory(claimed_examples(warehouse, before.key))
+    earlier = {uid: rows for uid, rows in earlier.items() if uid not in new}  # a rejected cycle may have had them
     if settings.training.composition == "routed":
         groups = groups_of(warehouse, cycle, settings.training.scopes_per_adapter)
         drawn = replay_of_groups(groups, new, earlier, cycle.domain, per_scope=settings.training.replay_per_scope)
