@@ -135,10 +135,6 @@ class AdapterBank:
         row = self.table[index].detach().clone()
         return AdapterWeights(self.scale, {name: self.matrices(row, name) for name in self._slots})
 
-    def matrices(self) -> dict[str, tuple[Any, Any]]:
-        """Module -> (A of shape (adapters, rank, in), B of shape (adapters, out, rank)), views of the table."""
-        return {name: self._matrices(self.table, slot) for name, slot in self._slots.items()}
-
     @contextmanager
     def routed(self, indices: Any) -> Iterator[None]:
         """Let model calls inside use these adapters.

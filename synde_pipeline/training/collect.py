@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train import padded
 
 TOKENS_AT_ONCE = 2048
 """Padded tokens of a forward pass."""
@@ -35,6 +34,8 @@ class Part:
 def parts(rows: Sequence[ShardRow], pad_id: int, tokens_at_once: int = TOKENS_AT_ONCE) -> Iterator[Part]:
     """The sequences in their order, a few at a time; those without a target predict nothing."""
     import torch
+
+    from synde_pipeline.training.packing import padded
 
     start = 0
     while start < len(rows):

@@ -139,7 +139,8 @@ class Projection:
         import torch
 
         with torch.no_grad():
-            for name, (a, _) in bank.matrices().items():
+            for name in bank.names:
+                a, _ = bank.matrices(bank.table, name)  # (adapters, rank, in)
                 u = self.directions[name].to(a)
                 a -= (a @ u) @ u.T
 

@@ -29,7 +29,8 @@ def curvature(bank: AdapterBank, factors: Mapping[str, tuple[Factor, Factor]]) -
     It is the quadratic form of S (x) R in delta W; with identities, |delta W|^2.
     """
     total = bank.table.new_zeros(bank.n_adapters)
-    for name, (a, b) in bank.matrices().items():
+    for name in bank.names:
+        a, b = bank.matrices(bank.table, name)
         of_output, of_input = factors[name]
         columns, rows = b.transpose(-1, -2), a  # (adapters, rank, out) and (adapters, rank, in)
         total = total + (_gram(columns, of_output) * _gram(rows, of_input)).sum((-1, -2))

@@ -10,7 +10,7 @@ from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.null_space import Moments, Projection, leak_penalty, load, merge, moments_of, publish
 from synde_pipeline_tests.models_for_tests import FAMILIES, tiny
-from synde_pipeline_tests.training.test_regularize import random_bank
+from synde_pipeline_tests.training.test_regularize import matrices, random_bank
 from synde_pipeline_tests.training.test_train import ROWS, row
 
 
@@ -53,7 +53,7 @@ def test_a_projected_adapter_changes_nothing_for_protected_inputs(family):
     protection.after_step(bank)
     for one in ROWS:
         for name, x in read_inputs(model, one).items():
-            a, b = bank.matrices()[name]
+            a, b = matrices(bank)[name]
             free = x.double() @ torch.randn(x.shape[1], x.shape[1], dtype=torch.float64)
             moved = bank.scale * x.double() @ a.transpose(1, 2) @ b.transpose(1, 2)
             unprotected = bank.scale * free @ a.transpose(1, 2) @ b.transpose(1, 2)
@@ -140,7 +140,7 @@ def test_the_leak_is_the_mean_square_of_what_an_adapter_adds_to_protected_inputs
     each = [read_inputs(model, one) for one in ROWS]
     for k in range(bank.n_adapters):
         expected = 0.0
-        for name, (a, b) in bank.matrices().items():
+        for name, (a, b) in matrices(bank).items():
             x = torch.cat([one[name] for one in each]).double()
             expected += float((bank.scale * x @ a[k].T @ b[k].T).square().sum(-1).mean().detach())
         assert float(found[k].detach()) == pytest.approx(0.2 * expected, rel=1e-4)

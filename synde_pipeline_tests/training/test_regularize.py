@@ -32,6 +32,11 @@ def random_bank(model, n_adapters: int = 3, rank: int = 2) -> AdapterBank:
     return bank
 
 
+def matrices(bank: AdapterBank) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Module -> (A of shape (adapters, rank, in), B of shape (adapters, out, rank))."""
+    return {name: bank.matrices(bank.table, name) for name in bank.names}
+
+
 def random_factors(bank: AdapterBank, kind: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(6)
 
@@ -39,13 +44,13 @@ def random_factors(bank: AdapterBank, kind: str) -> dict[str, tuple[torch.Tensor
         x = torch.randn(2 * n, n, generator=generator, dtype=torch.float64)
         return x.T @ x if kind == "kfac" else x.square().sum(0)
 
-    return {name: (draw(b.shape[-2]), draw(a.shape[-1])) for name, (a, b) in bank.matrices().items()}
+    return {name: (draw(b.shape[-2]), draw(a.shape[-1])) for name, (a, b) in matrices(bank).items()}
 
 
 def materialised(bank: AdapterBank, factors, k: int) -> torch.Tensor:
     """vec(dW)^T F vec(dW) of one adapter, with the Fisher applied to delta W as a matrix."""
     total = torch.zeros((), dtype=torch.float64)
-    for name, (a, b) in bank.matrices().items():
+    for name, (a, b) in matrices(bank).items():
         delta = bank.scale * b[k] @ a[k]
         out, into = factors[name]
         if out.dim() == 1:
@@ -67,7 +72,7 @@ def test_the_penalty_is_the_quadratic_form_in_the_delta_of_each_adapter(family, 
 
 def test_one_kronecker_term_is_the_quadratic_form_of_the_kronecker_product():
     bank = random_bank(tiny(), n_adapters=1, rank=1)
-    name, (a, b) = next(iter(bank.matrices().items()))
+    name, (a, b) = next(iter(matrices(bank).items()))
     factors = random_factors(bank, "kfac")
     only = {key: (out, into) if key == name else (out * 0, into) for key, (out, into) in factors.items()}
     delta = (bank.scale * b[0] @ a[0]).flatten()  # row by row: S (x) R
@@ -77,8 +82,8 @@ def test_one_kronecker_term_is_the_quadratic_form_of_the_kronecker_product():
 
 def test_identities_give_the_squared_norm_of_delta():
     bank = random_bank(tiny("gpt2"))
-    norms = [sum((bank.scale * b[k] @ a[k]).square().sum() for a, b in bank.matrices().values()) for k in range(3)]
-    assert torch.allclose(l2_penalty(bank.matrices(), 3.0)(bank), 1.5 * torch.stack(norms), rtol=1e-10)
+    norms = [sum((bank.scale * b[k] @ a[k]).square().sum() for a, b in matrices(bank).values()) for k in range(3)]
+    assert torch.allclose(l2_penalty(bank.names, 3.0)(bank), 1.5 * torch.stack(norms), rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["kfac", "diagonal"])
