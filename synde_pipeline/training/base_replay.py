@@ -77,6 +77,9 @@ def base_row(name: str, ids: Sequence[int], weights: list[float]) -> ShardRow:
         "input_ids": list(ids),
         "weights": weights,
         "avoid": [False] * len(ids),
+        "teacher_ids": [],
+        "teacher_at": [],
+        "n_untaught_steps": 0,
     }
 
 
