@@ -6,6 +6,7 @@ How tasks are routed by them is in `route`; the tables that name them lie in a b
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,11 @@ class Evidence:
     """How near tasks come to the keys of others: those of their own scope, and, had it never been learned, the rest."""
 
     home: tuple[float, ...]
-    """Cosine of each task with its nearest other task, of any scope (leave one task out)."""
+    """Cosine of each task with the nearest scope, its own made without it (leave one task out)."""
     is_right: tuple[bool, ...]
     """Whether that one is of the same adapter."""
     foreign: tuple[float, ...]
-    """Cosine of each task with the nearest task of another scope (leave its scope out)."""
+    """Cosine of each task with the nearest other scope (leave its scope out)."""
     n_scopes: int
 
     def threshold(self, error: float) -> float | None:
@@ -141,7 +142,7 @@ class Evidence:
         return sorted(self.foreign, reverse=True)[rank - 1] if rank else None
 
     def rates(self, error: float) -> dict[str, Any]:
-        """The threshold and what it did to the tasks that it was made from."""
+        """The threshold and what it did to the tasks that it was made from, as shares of them."""
         threshold = self.threshold(error)
         n = len(self.home)
         bar = np.inf if threshold is None else threshold
@@ -163,13 +164,18 @@ def _share(flags: NDArray[np.bool_]) -> float | None:
 
 @dataclass(frozen=True)
 class DomainKeys:
-    """All keys of a domain that one embedder made, stacked."""
+    """All keys of a domain that one embedder made, stacked. A task is as near to a scope as to its tasks' mean.
+
+    Of what was tried, only means of scopes tell places apart: the nearest single task says more of what is asked for
+    than of where (DECISIONS.md).
+    """
 
     embedder: str
     vectors: Vectors
+    scope_of: NDArray[np.int64]
+    """Index of the scope of each vector."""
     owners: NDArray[np.int64]
-    """Index of the adapter of each vector."""
-    scopes: tuple[str, ...]
+    """Index of the adapter of each scope."""
 
     @classmethod
     def of(cls, keys: Mapping[int, Key]) -> "DomainKeys | None":
@@ -180,35 +186,53 @@ class DomainKeys:
         mine = {index: key for index, key in keys.items() if key.embedder == embedder and len(key.vectors)}
         if not mine:
             return None
+        owners = {scope: index for index, key in mine.items() for scope in key.scopes}
+        numbers = {scope: k for k, scope in enumerate(owners)}
         return cls(
             embedder,
             np.concatenate([key.vectors for key in mine.values()]),
-            np.concatenate([np.full(len(key.vectors), index) for index, key in mine.items()]),
-            tuple(scope for key in mine.values() for scope in key.scopes),
+            np.array([numbers[scope] for key in mine.values() for scope in key.scopes]),
+            np.array(list(owners.values())),
         )
 
+    @cached_property
+    def _sums(self) -> Vectors:
+        sums = np.zeros((len(self.owners), self.vectors.shape[1]), np.float32)
+        np.add.at(sums, self.scope_of, self.vectors)
+        return sums
+
+    @cached_property
+    def means(self) -> Vectors:
+        """Unit vector of each scope, (scopes, 384)."""
+        return _unit(self._sums)
+
     def nearest(self, vectors: Vectors) -> list[tuple[int, float]]:
-        """Adapter of the nearest key of each vector, and its cosine."""
-        scores = _rounded(vectors @ self.vectors.T)
+        """Adapter of the nearest scope of each vector, and its cosine."""
+        scores = _rounded(vectors @ self.means.T)
         best = scores.argmax(1)
         return [(int(self.owners[at]), float(row[at])) for row, at in zip(scores, best, strict=True)]
 
     def evidence(self) -> Evidence:
-        """Score the keys' own tasks against the others."""
+        """Score the keys' own tasks."""
         n = len(self.vectors)
-        drawn = np.unique(np.linspace(0, n - 1, min(n, MOST_TASKS)).round().astype(int))
-        _, scope_of = np.unique(np.array(self.scopes), return_inverse=True)
+        counts = np.bincount(self.scope_of)
         home, right, foreign = [], [], []
-        for at in drawn:
-            scores = _rounded(self.vectors @ self.vectors[at])
-            others = scores[scope_of != scope_of[at]]
-            if len(others):
-                foreign.append(float(others.max()))
-            scores[at] = -np.inf
-            if n > 1:
+        for at in np.unique(np.linspace(0, n - 1, min(n, MOST_TASKS)).round().astype(int)):
+            mine, vector = self.scope_of[at], self.vectors[at]
+            scores = _rounded(self.means @ vector)
+            scores[mine] = -np.inf
+            if len(scores) > 1:
+                foreign.append(float(scores.max()))
+            if counts[mine] > 1:
+                scores[mine] = _rounded(_unit(self._sums[mine] - vector) @ vector)
                 home.append(float(scores.max()))
-                right.append(bool(self.owners[scores.argmax()] == self.owners[at]))
-        return Evidence(tuple(home), tuple(right), tuple(foreign), len(set(self.scopes)))
+                right.append(bool(self.owners[scores.argmax()] == self.owners[mine]))
+        return Evidence(tuple(home), tuple(right), tuple(foreign), len(self.owners))
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1)
 
 
 def _rounded(scores: NDArray[Any]) -> NDArray[Any]:
