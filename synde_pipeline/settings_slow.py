@@ -151,9 +151,9 @@ class ModelsConfig(Config):
     serve_as: Literal["auto", "merged", "adapter"] = "auto"
     """A composition becomes a merged model, or one exact rank-k adapter beside the base; `auto` takes the adapter for
     bases over 1 GB."""
-    route: Literal["scope", "nearest"] = "scope"
-    """`scope` sends a task to the adapter of its own scope or to none; `nearest` also sends tasks that name no known
-    scope to the nearest key, where the calibrated threshold allows it."""
+    route: Literal["scope", "nearest"] = "nearest"
+    """`scope` sends a task to the adapter of its own scope or to none; `nearest` also sends tasks that name no scope at
+    all to the nearest key, where the calibrated threshold allows it."""
     route_error: float = Field(default=0.05, gt=0, lt=0.5)
     """Share of foreign tasks that may get an adapter when the threshold of `nearest` is calibrated."""
 

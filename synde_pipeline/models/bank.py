@@ -219,8 +219,12 @@ def write_bank(folder: Path, rows: Sequence[BankRow], warehouse: Warehouse) -> N
     """Write the table of a bank (which adapters it holds, and the scopes of each) and what its keys can tell apart."""
     write_table(folder, [asdict(row) for row in rows])
     found = keys_by_domain(keys_of(warehouse, rows))
-    evidence = {domain: {"embedder": keys.embedder, **asdict(keys.evidence())} for domain, keys in found.items()}
-    (folder / ROUTING).write_text(json.dumps(evidence, indent=1) + "\n", "utf-8")
+    about = {}
+    for domain, keys in found.items():
+        evidence = keys.evidence()
+        rates = evidence.rates(ModelsConfig().route_error)
+        about[domain] = {"embedder": keys.embedder, "rates": rates, "evidence": asdict(evidence)}
+    (folder / ROUTING).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
 
 
 def keys_of(warehouse: Warehouse, rows: Sequence[BankRow]) -> dict[int, tuple[str, Key]]:

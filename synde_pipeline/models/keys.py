@@ -22,6 +22,8 @@ from synde_pipeline.training.shards import ShardRow
 FILE = "keys.safetensors"
 MOST_VECTORS = 32
 """Of one adapter: as many bytes as a rank-1 adapter of a small model."""
+LEAST_SCOPES = 6
+"""Of a domain whose texts may route: what fewer places say of one more is luck (WebArena's five, DECISIONS.md)."""
 MOST_TASKS = 2048
 """Tasks that a calibration scores, evenly drawn: more would say nothing new about one threshold."""
 
@@ -135,7 +137,7 @@ class Evidence:
 
         Split conformal: of n left-out tasks and the next one any is the k-th nearest equally often, so the k-th
         largest score with k = floor(error (n + 1)) is passed by the next with probability at most `error`; below
-        1 / error - 1 tasks there is no such k. Tasks of a scope are alike, so the guarantee is as good as its scopes
+        1 / error - 1 tasks there is no such k. Tasks of a scope are alike, so the guarantee is as good as the scopes
         are many.
         """
         rank = int(error * (len(self.foreign) + 1) + 1e-9)
@@ -148,6 +150,7 @@ class Evidence:
         bar = np.inf if threshold is None else threshold
         home, right = np.array(self.home), np.array(self.is_right, bool)
         return {
+            "error": error,
             "threshold": threshold,
             "false_accept": _share(np.array(self.foreign) > bar),
             "home_recall": _share((home > bar) & right),
@@ -232,9 +235,9 @@ class DomainKeys:
 
 def _unit(vectors: Vectors) -> Vectors:
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1)
+    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
-def _rounded(scores: NDArray[Any]) -> NDArray[Any]:
+def _rounded(scores: Any) -> NDArray[np.float64]:
     """Independent of the last bits, which batch shape and machine may change."""
-    return np.round(scores, 4)
+    return np.round(np.asarray(scores, np.float64), 4)

@@ -50,8 +50,6 @@ class Lab:
 
     warehouse: Warehouse
     settings: Settings
-    asked: Callable[[Task], Asked] = asked_of
-    """What the router is told of a task; studies hide its scope."""
     known: Known | None = None
     """What the memory may know; None for all that lies in the warehouse."""
 
@@ -125,7 +123,7 @@ class Lab:
         try:
             yield (
                 self._agent(self.base.model, seed, bank.adapters.routed),
-                lambda tasks: [route.index for route in bank.routes([self.asked(task) for task in tasks])],
+                lambda tasks: [route.index for route in bank.routes([asked_of(task) for task in tasks])],
             )
         finally:
             bank.adapters.remove()

@@ -71,9 +71,12 @@ def test_scopes_alone_route_where_the_settings_say_so_or_nothing_else_is_known()
 
 
 def test_too_few_tasks_to_calibrate_means_no_routing_by_text():
-    few = bank_of(("mekdor",), ("zormek",))  # 12 tasks: a threshold at 5 % takes 19
-    assert Router.of(*few, NEAREST).nearest == {}
-    assert "web" in Router.of(*few, ModelsConfig(route="nearest", route_error=0.2)).nearest
+    places, keys = bank_of(*SITES)
+    few = {k: (domain, Key(key.embedder, key.scopes[::3], key.vectors[::3])) for k, (domain, key) in keys.items()}
+    assert sum(len(key.vectors) for _, key in few.values()) == 12  # a threshold at 5 % takes 19
+    assert Router.of(places, few, NEAREST).nearest == {}
+    assert "web" in Router.of(places, few, ModelsConfig(route="nearest", route_error=0.2)).nearest
+    assert Router.of(*bank_of(SITES[0], SITES[1][:2]), NEAREST).nearest == {}  # 30 tasks, of 5 places only
 
 
 def test_one_place_alone_shows_nothing_foreign_and_routes_nothing_by_text():
@@ -146,8 +149,9 @@ def test_evidence_is_what_a_slow_count_of_left_out_tasks_and_scopes_says():
 
 
 def test_names_that_texts_do_not_hold_are_told_apart_by_nobody_and_the_threshold_says_so():
-    same = {f"site:{name}": {f"price of {thing}" for thing in THINGS} for name in ("a", "b", "c", "d")}
+    same = {f"site:{name}": {f"price of {thing}" for thing in THINGS} for name in "abcdef"}
     router = Router.of([[("web", scope) for scope in same]], {0: ("web", key_of(same, "hashing"))}, NEAREST)
+    assert "web" in router.nearest
     assert all(router.route("web", "", f"price of {thing}").reason == "too far" for thing in THINGS)
 
 
