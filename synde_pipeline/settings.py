@@ -142,13 +142,16 @@ SETTINGS_FILE = "settings.json"
 """File in a home that holds its own settings; the environment is stronger."""
 
 
-def load() -> Settings:
+def load(home: Path | None = None) -> Settings:
     """Read the settings from the home's `settings.json`, where there is one, and from the environment.
+
+    Args:
+        home: None takes `SYNDE_HOME`.
 
     Raises:
         InputError: a variable holds a value outside its range, or names an unknown preset; the file cannot be read.
     """
-    values = _stored(Path(os.environ.get("SYNDE_HOME") or "data"))
+    values = _stored(home or Path(os.environ.get("SYNDE_HOME") or "data"))
     preset = os.environ.get("SYNDE_TRAINING_PRESET")
     if preset:
         if preset not in PRESETS:
@@ -164,6 +167,8 @@ def load() -> Settings:
         for name in path[:-1]:
             group = group.setdefault(name, {})
         group[path[-1]] = text
+    if home is not None:
+        values["home"] = home
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

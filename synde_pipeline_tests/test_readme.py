@@ -15,6 +15,7 @@ COMMANDS = [
     for block in re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
+CODE = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 RECURSIVE = {"make test", "make check"}
 """What runs this very test, and what CI runs beside it: make must know how, it is not run again."""
 LONG = {"make run"}
@@ -68,11 +69,22 @@ def test_make_run_shows_an_agent_that_learns_and_does_nothing_the_second_time(tm
 
 def test_the_readmes_code_logs_a_trajectory_that_the_pipeline_reads(readers_home, monkeypatch):
     monkeypatch.setenv("SYNDE_HOME", str(readers_home))
-    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (code,) = [block for block in CODE if "ExecutionLogger" in block]
     exec(compile(code, "README.md", "exec"), {})
     logged = [path.read_text("utf-8") for path in (readers_home / "warehouse" / "landing").glob("*/agent.jsonl")]
     assert len(logged) == 1
     assert "renew the loan" in logged[0]
+
+
+def test_the_readmes_code_learns_in_both_layers_without_dagster(tmp_path):
+    (code,) = [block for block in CODE if "DualLearningSystem" in block]
+    script = tmp_path / "reader.py"
+    script.write_text(code + "\nimport sys\nassert 'dagster' not in sys.modules\n", "utf-8")
+    done = shell(f"PYTHONPATH={ROOT} {sys.executable} {script}", tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    assert said[0].startswith("library-0001 ")
+    assert len(said) >= 2  # a lesson too
 
 
 def test_the_readmes_settings_and_links_exist():

@@ -1,0 +1,216 @@
+"""Both layers in a few calls, without Dagster: `DualLearningSystem` (synde.txt section 8.2).
+
+    system = DualLearningSystem("data")
+    system.process_execution(log)
+    if system.training_buffer.is_full("library"):
+        system.fine_tune_cycle()
+
+It calls the functions that the assets call, on the same warehouse: what one did, the other finds done.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from synde_pipeline.errors import InputError
+from synde_pipeline.evaluation.due import due_cycles
+from synde_pipeline.evaluation.gate import Verdict, decide
+from synde_pipeline.evaluation.report import publish
+from synde_pipeline.evaluation.status import status
+from synde_pipeline.laboratory import report_of, scribe_for
+from synde_pipeline.lease import lease
+from synde_pipeline.logs.daily import publish_raw_logs
+from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.logs.landing import file_import
+from synde_pipeline.logs.logger import LandingWriter
+from synde_pipeline.logs.reading import DayRule, native_files, read_file
+from synde_pipeline.memory.daily import publish_deltas, publish_memory
+from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
+from synde_pipeline.records import MemoryItem, Trajectory
+from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.settings import Settings, load
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.buffer import Cycle, freeze_cycles, read_buffer
+from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
+from synde_pipeline.training.examples import Example
+
+Log = Trajectory | Mapping[str, Any] | str | os.PathLike[str]
+"""One execution as a record or its fields, or the path of a native log file, or of a folder of them."""
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What became of the logs handed in."""
+
+    days: tuple[date, ...]
+    """Days that were materialised, down to memory and examples."""
+    n_trajectories: int
+    """That these days hold now."""
+    n_quarantined: int
+    """Rows that were refused, with their reason, on import or in these days."""
+
+
+@dataclass(frozen=True)
+class TrainingBuffer:
+    """What waits for training, as it was when it was asked for."""
+
+    waiting: Mapping[str, list[Example]]
+    """Domain -> examples that no cycle has claimed."""
+    threshold: int
+    """Examples with a training signal that start a cycle of a domain."""
+
+    def n_waiting(self, domain: str) -> int:
+        """Waiting examples of a domain that carry a training signal."""
+        return sum(row["metadata"]["contrastive_weight"] > 0 for row in self.waiting.get(domain, ()))
+
+    def is_full(self, domain: str) -> bool:
+        """Whether a domain has reached the threshold."""
+        return self.n_waiting(domain) >= self.threshold
+
+    def __len__(self) -> int:
+        return sum(map(self.n_waiting, self.waiting))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One training cycle, from shard to decision."""
+
+    cycle: str
+    was_trained: bool
+    """False where its adapters had been trained from the same inputs before."""
+    verdict: Verdict
+    report: dict[str, Any]
+    """The eval report, as `report.json` has it."""
+
+
+class DualLearningSystem:
+    """A warehouse that learns in both layers.
+
+    Args:
+        home: folder or settings of the warehouse; None takes the environment's (`SYNDE_HOME`).
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | Settings | None = None) -> None:
+        self.settings = home if isinstance(home, Settings) else load(Path(home) if home is not None else None)
+        """Settings of the warehouse."""
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Where everything lies."""
+        return Warehouse(self.settings.warehouse)
+
+    def process_execution(self, *logs: Log, rule: DayRule | None = None) -> Processed:
+        """Land executions and materialise their days: raw logs, reflections, memory and training examples.
+
+        Many logs in one call cost each day once. Landing an execution again changes nothing.
+
+        Args:
+            logs: records, their fields, or paths.
+            rule: gives days to trajectories whose native log has no time.
+
+        Raises:
+            InputError: a log is no trajectory, does not exist, has no time and there is no rule, or lies outside the
+                daily partitions; what came before it in the call is landed.
+        """
+        days: set[date] = set()
+        n_bad = 0
+        with LandingWriter(self.warehouse.root / LANDING, file_name="dual") as writer:
+            for log in logs:
+                if isinstance(log, str | os.PathLike):
+                    found, bad = self._import(Path(log), rule)
+                    days |= found
+                    n_bad += bad
+                else:
+                    trajectory = log if isinstance(log, Trajectory) else _record_of(log)
+                    self._check_day(trajectory.day)
+                    writer.add(trajectory)
+                    days.add(trajectory.day)
+        headers = [self._materialise(day) for day in sorted(days)]
+        return Processed(
+            tuple(sorted(days)),
+            sum(header.counts["rows_out"] for header in headers),
+            n_bad + sum(header.counts["quarantined"] for header in headers),
+        )
+
+    def _check_day(self, day: date) -> None:
+        first, last = self.settings.start_day, datetime.now(UTC).date() + timedelta(days=1)
+        if not first <= day <= last:
+            raise InputError(f"a trajectory of {day}", expected=f"{first} to {last}", remedy="set SYNDE_START_DAY")
+
+    def _import(self, path: Path, rule: DayRule | None) -> tuple[set[date], int]:
+        today, days, n_bad = datetime.now(UTC).date(), set[date](), 0
+        for file in native_files(path):
+            filed = file_import(self.warehouse, read_file(file, rule=rule), self.settings.start_day, today)
+            days |= filed.days
+            n_bad += len(filed.bad)
+        return days, n_bad
+
+    def _materialise(self, day: date) -> Any:
+        header = publish_raw_logs(self.warehouse, day)
+        publish_reflections(self.warehouse, day)
+        publish_deltas(self.warehouse, day, self.settings.memory)
+        publish_memory(self.warehouse, day)
+        publish_examples(self.warehouse, day, self.settings)
+        return header
+
+    @property
+    def training_buffer(self) -> TrainingBuffer:
+        """What waits for training now."""
+        return TrainingBuffer(read_buffer(self.warehouse).unclaimed, self.settings.buffer.threshold)
+
+    def fine_tune_cycle(self, domain: str | None = None) -> list[Finished]:
+        """Freeze a cycle for each full domain, then train, merge, evaluate and decide on all that is due, oldest first.
+
+        Args:
+            domain: finish cycles of this one only; others stay due.
+
+        Raises:
+            SyndeError: the base cannot be used, or an artefact below a cycle is missing or stale.
+        """
+        with lease(self.warehouse.root, "training"):
+            freeze_cycles(self.warehouse, self.settings.buffer)
+        done: list[Finished] = []
+        while due := [cycle for cycle in due_cycles(self.warehouse) if domain in (None, cycle.domain)]:
+            if any(due[0].key == finished.cycle for finished in done):
+                raise InputError(f"cycle {due[0].key} is due again after it ran", remedy="report this as a bug")
+            with lease(self.warehouse.root, "training"):
+                done.append(self._finish(due[0]))
+        return done
+
+    def _finish(self, cycle: Cycle) -> Finished:
+        """What the assets of a cycle do, in their order; under the lease."""
+        warehouse, settings = self.warehouse, self.settings
+        base = ensure_base(warehouse, settings)
+        publish_shard(warehouse, cycle, settings, scribe_for(settings))
+        _, is_new = train_cycle(warehouse, cycle, settings.training)
+        merge_cycle(warehouse, cycle)
+        report = report_of(warehouse, cycle, settings)
+        publish(warehouse, cycle.key, report, {MERGED: report["model"]["hash"]})
+        return Finished(cycle.key, is_new, decide(warehouse, cycle, base.content_hash), report)
+
+    def recall(
+        self, task: str, domain: str, scope: str = "", *, as_of: date = date.max, top_k: int | None = None
+    ) -> list[MemoryItem]:
+        """The memory items to show an agent before a task, nearest first; by default with all that is known."""
+        memory = Memory.load(self.warehouse, self.settings.memory)
+        return memory.recall(task, domain=domain, as_of=as_of, scope=scope, top_k=top_k)
+
+    def status(self) -> dict[str, Any]:
+        """What is in the warehouse, as `synde status --json` says it."""
+        return status(self.settings)
+
+
+def _record_of(fields: Mapping[str, Any]) -> Trajectory:
+    try:
+        return Trajectory.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "record"
+        raise InputError(f"{where}: {first['msg']}", expected="the fields of records.Trajectory") from error
