@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.evaluation.due import due_cycles
+from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.evaluation.gate import Verdict, decide
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.evaluation.status import status
@@ -35,9 +35,10 @@ from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
 from synde_pipeline.records import MemoryItem, Trajectory
 from synde_pipeline.reflection.daily import publish_reflections
-from synde_pipeline.settings import Settings, load
+from synde_pipeline.settings import BufferConfig, Settings, load
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, freeze_cycles, read_buffer
+from synde_pipeline.training.buffer import EVERY, Buffer, freeze_cycles, read_buffer
+from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
 from synde_pipeline.training.examples import Example
 
@@ -61,18 +62,21 @@ class Processed:
 class TrainingBuffer:
     """What waits for training, as it was when it was asked for."""
 
-    waiting: Mapping[str, list[Example]]
-    """Domain -> examples that no cycle has claimed."""
-    threshold: int
-    """Examples with a training signal that start a cycle of a domain."""
+    buffer: Buffer
+    config: BufferConfig
+
+    @property
+    def waiting(self) -> Mapping[str, list[Example]]:
+        """Domain -> examples that no cycle has claimed."""
+        return self.buffer.unclaimed
 
     def n_waiting(self, domain: str) -> int:
         """Waiting examples of a domain that carry a training signal."""
-        return sum(row["metadata"]["contrastive_weight"] > 0 for row in self.waiting.get(domain, ()))
+        return self.buffer.n_signals(domain) if domain in self.waiting else 0
 
     def is_full(self, domain: str) -> bool:
-        """Whether a domain has reached the threshold."""
-        return self.n_waiting(domain) >= self.threshold
+        """Whether a domain's examples start a cycle: enough of them, of enough trajectories, or old enough."""
+        return domain in self.waiting and self.buffer.is_ready(domain, self.config)
 
     def __len__(self) -> int:
         return sum(map(self.n_waiting, self.waiting))
@@ -163,19 +167,22 @@ class DualLearningSystem:
     @property
     def training_buffer(self) -> TrainingBuffer:
         """What waits for training now."""
-        return TrainingBuffer(read_buffer(self.warehouse).unclaimed, self.settings.buffer.threshold)
+        buffer = read_buffer(self.warehouse, standing(self.warehouse).rejected)
+        return TrainingBuffer(buffer, self.settings.buffer)
 
-    def fine_tune_cycle(self, domain: str | None = None) -> list[Finished]:
+    def fine_tune_cycle(self, domain: str | None = None, *, now: bool = False) -> list[Finished]:
         """Freeze a cycle for each full domain, then train, merge, evaluate and decide on all that is due, oldest first.
 
         Args:
             domain: finish cycles of this one only; others stay due.
+            now: freeze a cycle although the buffer is not full, of the domain or, without one, of all.
 
         Raises:
             SyndeError: the base cannot be used, or an artefact below a cycle is missing or stale.
         """
         with lease(self.warehouse.root, "training"):
-            freeze_cycles(self.warehouse, self.settings.buffer)
+            forced = [domain or EVERY] if now else []
+            freeze_cycles(self.warehouse, self.settings.buffer, standing=standing(self.warehouse), forced=forced)
         done: list[Finished] = []
         while due := [cycle for cycle in due_cycles(self.warehouse) if domain in (None, cycle.domain)]:
             if any(due[0].key == finished.cycle for finished in done):

@@ -70,8 +70,11 @@ def test_a_full_buffer_is_trained_judged_and_empty_afterwards(system):
     assert champion(system.warehouse).domains == {}
     assert len(system.training_buffer) == 0
     assert system.fine_tune_cycle() == []
+    system.process_execution(run(2))
+    assert not system.training_buffer.is_full("library")
+    assert [done.cycle for done in system.fine_tune_cycle(now=True)] == ["library-0002"]
     said = system.status()
-    assert (said["trajectories"], said["cycles"], said["cycles_due"], said["adapters"]) == (2, 1, 0, 1)
+    assert (said["trajectories"], said["cycles"], said["cycles_due"], said["adapters"]) == (3, 2, 0, 2)
 
 
 def test_one_domain_can_be_finished_and_the_other_stays_due(system):
