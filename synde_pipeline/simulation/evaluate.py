@@ -43,7 +43,7 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     """
     config = settings.simulation
     assert config is not None  # noqa: S101 - the caller chose this evaluation by it
-    lab = Lab(warehouse, settings, known_to(warehouse, cycle.key))
+    lab = Lab(warehouse, settings, known=known_to(warehouse, cycle.key))
     model = fresh_merged(warehouse, cycle, lab.base.hash)
     candidate = {cycle.domain: served_of(model)}
     day = day_number(cycle.last_day)
