@@ -216,9 +216,11 @@ def read_json(path: Path) -> Any:
 
 def files_hash(folder: Path, extra: Any = None) -> str:
     """Content hash of a folder: names and bytes of its files, and of anything else that matters."""
-    files = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     return content_hash({"files": files, "extra": extra})
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read in small parts: a model may be larger than the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,8 @@ class AdapterWeights:
     scale: float
     matrices: dict[str, tuple[Any, Any]]
     """Module name -> (A of shape (rank, in), B of shape (out, rank)), float32."""
+    transposed: bool = False
+    """Whether the model keeps its weights as (in, out), as GPT-2's Conv1D does (PEFT's `fan_in_fan_out`)."""
 
 
 def read(folder: Path) -> AdapterWeights:
@@ -40,7 +42,8 @@ def read(folder: Path) -> AdapterWeights:
             module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
             matrices[module] = (a, tensors[name.replace(".lora_A.", ".lora_B.")])
     rank = config["r"]
-    return AdapterWeights(config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank), matrices)
+    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    return AdapterWeights(scale, matrices, transposed=bool(config.get("fan_in_fan_out")))
 
 
 def write(adapter: AdapterWeights, folder: Path, base: tuple[str, str | None], *, transposed: bool = False) -> None:
