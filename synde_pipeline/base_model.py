@@ -152,10 +152,19 @@ def load(warehouse: Warehouse) -> Base:
     Raises:
         BaseModelError: nothing is pinned yet, or the files are not the pinned ones any more.
     """
+    return load_folder(pinned_folder(warehouse), pinned(warehouse))
+
+
+def pinned_folder(warehouse: Warehouse) -> Path:
+    """Folder of the pinned base's files, compared with the hash that they were pinned by.
+
+    Raises:
+        BaseModelError: nothing is pinned yet, or the files are not the pinned ones any more.
+    """
     header = pinned(warehouse)
     folder = base_folder(warehouse, header)
     _verify(folder, header.content_hash, _fingerprint(folder))
-    return load_folder(folder, header)
+    return folder
 
 
 def load_folder(folder: Path, header: Header) -> Base:

@@ -1,5 +1,9 @@
 """Lineage that is checked on reading: an artefact made from other inputs than those at hand is refused (law 6)."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 from synde_pipeline.errors import LineageError
 from synde_pipeline.storage import Header, Warehouse
 
@@ -38,3 +42,8 @@ def fresh_header(warehouse: Warehouse, artefact: str, key: str, upstream: dict[s
     now = {name: warehouse.header(name, input_key) for name, input_key in upstream.items()}
     check_inputs(header, {name: found.content_hash if found else "nothing" for name, found in now.items()})
     return header
+
+
+def write_lineage(folder: Path, inputs: dict[str, str], info: dict[str, Any]) -> None:
+    """Write `lineage.json`: what a folder artefact was made from, and what is worth knowing of it."""
+    (folder / "lineage.json").write_text(json.dumps({"inputs": inputs, **info}, indent=1), "utf-8")

@@ -48,6 +48,6 @@ def merged_models(context: dg.AssetExecutionContext, synde: Synde) -> dg.Materia
     """The pinned base plus the domain's adapters up to this cycle; the table says which versions are in it."""
     warehouse = synde.warehouse
     with lease(warehouse.root, "training", log=context.log.info):
-        header = merge_cycle(warehouse, find_cycle(warehouse, context.partition_key))
+        header = merge_cycle(warehouse, find_cycle(warehouse, context.partition_key), synde.settings.models)
     rows = [dg.TableRecord(row) for row in header.info["adapters"]]
     return dg.MaterializeResult(metadata={**metadata_of(header), "adapter_versions": dg.MetadataValue.table(rows)})

@@ -3,7 +3,6 @@
 How a cycle's adapters stand together with earlier ones is in `compose` (a ledger) and `bank` (side by side).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.base_model import Base, load, load_folder
+from synde_pipeline.base_model import Base, load, pinned, pinned_folder
 from synde_pipeline.errors import LineageError
-from synde_pipeline.lineage import check_inputs
+from synde_pipeline.lineage import check_inputs, write_lineage
 from synde_pipeline.models.bank import (
     BankRow,
     Group,
@@ -40,8 +39,9 @@ from synde_pipeline.models.compose import (
 from synde_pipeline.models.keys import Key, keys_of_groups
 from synde_pipeline.models.registry import Served
 from synde_pipeline.models.route import Place
+from synde_pipeline.models.serve_as import MERGED, is_collected, kind_for, load_ledger, write_ledger
 from synde_pipeline.records import content_hash
-from synde_pipeline.settings import TrainingConfig
+from synde_pipeline.settings import ModelsConfig, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, files_hash
 from synde_pipeline.training.buffer import Cycle
 from synde_pipeline.training.daily import SHARDS
@@ -50,7 +50,7 @@ from synde_pipeline.training.lora import write
 from synde_pipeline.training.shards import ShardRow, rows_rule
 from synde_pipeline.training.train import train
 
-MERGED = "merged_models"
+_AS_SUITS = ModelsConfig()
 
 
 @dataclass(frozen=True)
@@ -142,27 +142,27 @@ def _train_routed(
     return _Made(counts, info, lambda folder: write_groups(folder, trained, groups, keys, where))
 
 
-def merge_cycle(warehouse: Warehouse, cycle: Cycle) -> Header:
-    """Put together what would be served if the cycle passes, unless it lies there already.
+def merge_cycle(warehouse: Warehouse, cycle: Cycle, config: ModelsConfig = _AS_SUITS) -> Header:
+    """Put together what would be served if the cycle passes, unless it lies there already, in whatever form.
 
-    Sequential: the pinned base with the domain's adapters up to the cycle, one float32 sum, rounded once (law 7).
-    Routed: the table of the bank; its adapters stay where they are.
+    A ledger: the pinned base with the domain's adapters up to the cycle, one float32 sum, rounded once (law 7); or one
+    exact adapter beside the base. Routed: the table of the bank; its adapters stay where they are.
     """
-    base = load(warehouse)
-    held = _held(warehouse, cycle, base.hash)
+    base, folder_of_base = pinned(warehouse), pinned_folder(warehouse)
+    held = _held(warehouse, cycle, base.content_hash)
     found = warehouse.header(MERGED, cycle.key)
-    if found is not None and found.inputs == held.inputs:
+    is_same = found is not None and found.inputs == held.inputs
+    if is_same and not is_collected(warehouse, found):
         return found
-    info = {"cycle": cycle.key, "domain": cycle.domain, "base": base.header.info["name"], "kind": held.kind}
+    kind = found.info["kind"] if is_same else kind_for(folder_of_base, config)
+    info = {"cycle": cycle.key, "domain": cycle.domain, "base": base.info["name"]}
+    info["kind"] = "bank" if held.bank else kind
 
     def write(folder: Path) -> None:
         if held.bank:
             write_bank(folder, held.bank, warehouse)
-            return
-        model = compose(warehouse, base, held.ledger)
-        stored = _stored_dtype(base)
-        (model if stored is None else model.to(stored)).save_pretrained(folder, safe_serialization=True)
-        base.tokenizer.save_pretrained(folder)
+        else:
+            write_ledger(warehouse, held.ledger, kind, folder)
 
     made = _Made({"adapters": len(held.table)}, {**info, "adapters": held.table}, write)
     return _publish(warehouse, (MERGED, cycle.key), held.inputs, made)
@@ -175,10 +175,6 @@ class _Held:
     inputs: dict[str, str]
     ledger: list[Entry]
     bank: list[BankRow]
-
-    @property
-    def kind(self) -> str:
-        return "bank" if self.bank else "merged"
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -233,11 +229,11 @@ def cycle_model(warehouse: Warehouse, cycle: Cycle, base: Base) -> CycleModel:
     if header.info.get("kind") == "bank":
         bank = load_bank(warehouse, base.model, candidate_bank(warehouse, cycle, base.hash))
         return CycleModel(base.model, lambda place: bank.routed([place]))
-    return CycleModel.plain(load_folder(warehouse.folder(MERGED, cycle.key), header).model)
+    return CycleModel.plain(load_ledger(warehouse, header))
 
 
 def served_model(warehouse: Warehouse, served: Served) -> Any:
-    """The merged model that is or would be served.
+    """The model of the ledger that is or would be served.
 
     Raises:
         LineageError: another model lies there now.
@@ -249,7 +245,7 @@ def served_model(warehouse: Warehouse, served: Served) -> Any:
             expected=f"{served.model[:12]}, which is served",
             remedy=f"evaluate cycle {served.cycle} again, or roll back",
         )
-    return load_folder(warehouse.folder(MERGED, served.cycle), header).model
+    return load_ledger(warehouse, header)
 
 
 def table_of(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -257,20 +253,12 @@ def table_of(entries: list[Entry]) -> list[dict[str, Any]]:
     return [{"cycle": entry.cycle, "adapter": entry.adapter_hash, "alpha": entry.alpha} for entry in entries]
 
 
-def _stored_dtype(base: Base) -> Any:
-    """The type that the base's weights have on disk; a merged model keeps it."""
-    import torch
-
-    name = base.header.info.get("dtype")
-    return getattr(torch, name) if name else None
-
-
 def _publish(warehouse: Warehouse, where: tuple[str, str], inputs: dict[str, str], made: _Made) -> Header:
     artefact, key = where
 
     def write(folder: Path) -> None:
         made.write(folder)
-        (folder / "lineage.json").write_text(json.dumps({"inputs": inputs, **made.info}, indent=1), "utf-8")
+        write_lineage(folder, inputs, made.info)
 
     def describe(folder: Path) -> Header:
         found = files_hash(folder)

@@ -99,7 +99,7 @@ class Lab:
         parts: dict[str, list[int]] = defaultdict(list)
         for k, task in enumerate(tasks):
             domain = task.place.world.domain
-            parts[domain if domain in served and served[domain].kind == "merged" else ""].append(k)
+            parts[domain if domain in served and served[domain].kind != "bank" else ""].append(k)
         runs: dict[int, Run] = {}
         for domain, numbers in parts.items():
             chosen = [(tasks[k], shown[k]) for k in numbers]
