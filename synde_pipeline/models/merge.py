@@ -151,10 +151,11 @@ def merge_cycle(warehouse: Warehouse, cycle: Cycle, config: ModelsConfig = _AS_S
     base, folder_of_base = pinned(warehouse), pinned_folder(warehouse)
     held = _held(warehouse, cycle, base.content_hash)
     found = warehouse.header(MERGED, cycle.key)
-    is_same = found is not None and found.inputs == held.inputs
-    if is_same and not is_collected(warehouse, found):
-        return found
-    kind = found.info["kind"] if is_same else kind_for(folder_of_base, config)
+    kind = kind_for(folder_of_base, config)
+    if found is not None and found.inputs == held.inputs:
+        if not is_collected(warehouse, found):
+            return found
+        kind = found.info["kind"]
     info = {"cycle": cycle.key, "domain": cycle.domain, "base": base.info["name"]}
     info["kind"] = "bank" if held.bank else kind
 

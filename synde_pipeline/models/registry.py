@@ -31,8 +31,9 @@ class Accepted(_Record):
 class Served(_Record):
     """The champion of one domain."""
 
-    kind: Literal["bank", "merged"]
-    """`bank`: unmerged adapters behind a router; `merged`: one model in `merged_models[cycle]`."""
+    kind: Literal["bank", "merged", "adapter"]
+    """`bank`: unmerged adapters behind a router; `merged`: one model in `merged_models[cycle]`; `adapter`: one exact
+    adapter there, beside the base."""
     cycle: str
     """The cycle whose model passed last."""
     model: str
