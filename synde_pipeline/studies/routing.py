@@ -33,7 +33,7 @@ from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.storage import read_json
 from synde_pipeline.studies.worlds import N_TASKS, Laboratory
 from synde_pipeline.training.bank import AdapterBank
-from synde_pipeline.training.buffer import find_cycle
+from synde_pipeline.training.cycles import find_cycle
 from synde_pipeline.training.daily import SHARDS
 
 EMBEDDERS: tuple[Literal["minilm"], Literal["hashing"]] = ("minilm", "hashing")

@@ -11,7 +11,7 @@ from synde_pipeline.training.engine import Engine
 from synde_pipeline.training.packing import MicroBatch, TrainingSequence
 
 TEACHER_BYTES = 1 << 30
-"""Memory for teachers' predictions, as float16; above, each step asks again."""
+"""Memory for teachers' predictions, as float32; above, each step asks again."""
 
 
 def with_references(
@@ -29,10 +29,10 @@ def with_references(
             replace(one, base_log_p=torch.zeros(len(one.targets))) if one.base_log_p is None else one for one in found
         ]
     taught = [k for k, one in enumerate(found) if one.teacher_ids is not None and len(one.teacher_at)]
-    n_bytes = 2 * engine.vocabulary * sum(len(found[k].teacher_at) for k in taught)
+    n_bytes = 4 * engine.vocabulary * sum(len(found[k].teacher_at) for k in taught)
     if taught and n_bytes <= TEACHER_BYTES:
         for k, logits in engine.base_logits([_lesson(found[k]) for k in taught]):
-            log_p = logits.float().log_softmax(-1).half()
+            log_p = logits.float().log_softmax(-1)
             found[taught[k]] = replace(found[taught[k]], teacher_log_p=log_p.cpu())
     return found
 
@@ -55,8 +55,7 @@ def teacher_log_p(engine: Engine, part: MicroBatch) -> Any:
     asked = [k for k, one in enumerate(sequences) if one.teacher_log_p is None]
     for k, logits in engine.base_logits([_lesson(sequences[k]) for k in asked]):
         known[asked[k]] = logits.float().log_softmax(-1)
-    whole = torch.cat([known[k].to(part.ids.device).float() for k in range(len(sequences)) if known[k] is not None])
-    return whole.log_softmax(-1)  # again: rounded to float16 their probabilities do not quite sum to 1
+    return torch.cat([known[k].to(part.ids.device) for k in range(len(sequences)) if known[k] is not None])
 
 
 def _lesson(one: TrainingSequence) -> TrainingSequence:
