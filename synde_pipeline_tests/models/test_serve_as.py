@@ -1,4 +1,4 @@
-"""One adapter for a whole ledger equals the merged model and loads in plain PEFT; what was collected comes back whole."""
+"""One adapter for a ledger equals the merged model and loads in plain PEFT; what was collected comes back whole."""
 
 import shutil
 from datetime import timedelta

@@ -102,7 +102,7 @@ def test_the_first_loss_of_distillation_is_the_divergence_between_the_two_contex
         float((teacher[j - 1].exp() * (teacher[j - 1] - student[i - 1])).sum())
         for i, j in zip(at, one["teacher_at"], strict=True)
     ]
-    trained = train(tiny(), [[one], [ROWS[0], one]], config())
+    trained = train(tiny(), [[one], [ROWS[0], one]], config(learning_rate=1e-3, max_steps=40))
     assert trained.curves[0][0] == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert trained.curves[0][-1] < trained.curves[0][0] / 2
 
