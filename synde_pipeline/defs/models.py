@@ -6,6 +6,7 @@ from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, metadata_of
 from synde_pipeline.defs.training import base_model, training_shards
+from synde_pipeline.laboratory import base_data_for
 from synde_pipeline.lease import lease
 from synde_pipeline.models.merge import merge_cycle, train_cycle
 from synde_pipeline.training.cycles import find_cycle
@@ -24,7 +25,8 @@ def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeR
     warehouse = synde.warehouse
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
-        header, is_new = train_cycle(warehouse, cycle, synde.settings.training)
+        given = base_data_for(warehouse, synde.settings)
+        header, is_new = train_cycle(warehouse, cycle, synde.settings.training, given)
     loss = header.info["loss"]
     values = {"first_loss": loss[0], "last_loss": loss[-1], "trained": is_new}
     return dg.MaterializeResult(

@@ -23,6 +23,7 @@ from synde_pipeline.settings import ModelsConfig, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, read_json
 from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
+from synde_pipeline.training.base_replay import BaseData, with_base
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.lora import read, write
 from synde_pipeline.training.shards import ShardRow
@@ -81,15 +82,25 @@ def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Gr
     ]
 
 
-def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig, run: TrainingRun = UNATTENDED) -> Trained:
-    """Train every group's adapter from scratch on the pinned base, all in one pass; other groups' rows anchor it."""
+def train_groups(
+    base: Base,
+    groups: Sequence[Group],
+    config: TrainingConfig,
+    data: BaseData | None = None,
+    run: TrainingRun = UNATTENDED,
+) -> Trained:
+    """Train every group's adapter from scratch on the pinned base, all in one pass.
+
+    Other groups' rows anchor it, and the base's own data where the config asks for some.
+    """
     pad_id = base.tokenizer.pad_token_id or 0
     every = [row for group in groups for row in group.rows]
     rows = []
     for group in groups:
         others = [row for row in every if row["scope"] not in group.scopes]
         n = round(config.anchors * len(group.rows))
-        rows.append([*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)])
+        own = [*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)]
+        rows.append(with_base(own, data, config.base_replay, seed=group.folder) if data else own)
     return train(base.model, rows, config, run)
 
 

@@ -36,6 +36,7 @@ from synde_pipeline.models.compose import (
     ledger_hash,
     ledger_with,
 )
+from synde_pipeline.models.guard import base_data, guarded
 from synde_pipeline.models.keys import Key, keys_of_groups
 from synde_pipeline.models.registry import Served
 from synde_pipeline.models.route import Place
@@ -43,12 +44,13 @@ from synde_pipeline.models.serve_as import MERGED, is_collected, kind_for, load_
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import ModelsConfig, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse, files_hash
+from synde_pipeline.training.base_replay import BaseData, with_base
 from synde_pipeline.training.buffer import Cycle
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.groups import groups_of, replay_rule
 from synde_pipeline.training.lora import write
 from synde_pipeline.training.shards import ShardRow, rows_rule
-from synde_pipeline.training.train import train
+from synde_pipeline.training.train import TrainingRun, train
 
 _AS_SUITS = ModelsConfig()
 
@@ -62,8 +64,16 @@ class _Made:
     write: Callable[[Path], None]
 
 
-def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> tuple[Header, bool]:
+def train_cycle(
+    warehouse: Warehouse, cycle: Cycle, config: TrainingConfig, given: BaseData | None = None
+) -> tuple[Header, bool]:
     """Train the adapters of a cycle, unless those that lie there were made from the same inputs (law 4).
+
+    Args:
+        warehouse: where the shard lies.
+        cycle: whose.
+        config: how to train.
+        given: the base's own data, where the config asks for some; None samples it from the base.
 
     Returns:
         The adapters' header, and whether anything was trained.
@@ -78,11 +88,13 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     check_inputs(shard, {"base_model": base.hash, "cycle": cycle.content_hash})
     check_inputs(shard, {"replay": replay_rule(config), "rows": rows_rule(config)})
     entries = ledger_before(warehouse, cycle, base.hash) if RULES[config.composition].on_ledger else []
+    data = base_data(warehouse, base, config, given)
     inputs = {
         "base_model": base.hash,
         "on_top_of": ledger_hash(entries),
         SHARDS: shard.content_hash,
         "config": content_hash(config.model_dump()),
+        **({"base_replay": data.hash} if data else {}),
         **({"embedder": shard.info.get("embedder", "none")} if config.composition == "routed" else {}),
     }
     found = warehouse.header(ADAPTERS, cycle.key)
@@ -92,11 +104,13 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
         groups = groups_to_train(rows, groups_of(warehouse, cycle, config.scopes_per_adapter))
         own = {group.folder: group.rows for group in groups}
         keys = keys_of_groups(warehouse, cycle, own, shard.info.get("embedder"))
-        made = _train_routed((base, cycle.domain), groups, keys, config)
+        made = _train_routed((base, cycle.domain), groups, keys, config, data)
     else:
         if config.composition == "joint":
             config = config.model_copy(update={"rank": config.joint_rank})
-        made = _train_one(base, rows, compose(warehouse, base, entries), config)
+        run = guarded(warehouse, entries, config)
+        mixed = with_base(rows, data, config.base_replay, seed=cycle.key) if data else rows
+        made = _train_one(base, mixed, compose(warehouse, base, entries), config, run)
     info = {
         "cycle": cycle.key,
         "domain": cycle.domain,
@@ -111,8 +125,8 @@ def train_cycle(warehouse: Warehouse, cycle: Cycle, config: TrainingConfig) -> t
     return _publish(warehouse, (ADAPTERS, cycle.key), inputs, _Made(counts, info, made.write)), True
 
 
-def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig) -> _Made:
-    trained = train(model, [rows], config)
+def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig, run: TrainingRun) -> _Made:
+    trained = train(model, [rows], config, run)
     (curve,) = trained.curves
     counts = {"target_tokens": trained.n_target_tokens[0], "steps": len(curve)}
     name = (base.header.info["name"], base.header.info["revision"])
@@ -122,9 +136,13 @@ def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: Trainin
 
 
 def _train_routed(
-    where: tuple[Base, str], groups: Sequence[Group], keys: Mapping[str, Key], config: TrainingConfig
+    where: tuple[Base, str],
+    groups: Sequence[Group],
+    keys: Mapping[str, Key],
+    config: TrainingConfig,
+    data: BaseData | None,
 ) -> _Made:
-    trained = train_groups(where[0], groups, config)
+    trained = train_groups(where[0], groups, config, data)
     columns = zip_longest(*trained.curves)
     present = [[value for value in column if value is not None] for column in columns]
     about = [

@@ -21,6 +21,7 @@ from synde_pipeline.models.registry import Served, promote, served_of
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PRESETS, TrainingConfig
 from synde_pipeline.simulation.acting import success_of, sums_of
+from synde_pipeline.simulation.base_data import CorpusData
 from synde_pipeline.simulation.gates import GATES, hints
 from synde_pipeline.simulation.lab import NOTHING, Lab, timed
 from synde_pipeline.simulation.tasks import held_out_tasks, new_places
@@ -138,11 +139,13 @@ class Trial:
 def trained(branch: History, way: Way) -> Iterator[tuple[int, Served]]:
     """Train a branch's cycles one after the other, each accepted; yields what would be served after each."""
     warehouse, settings = branch.warehouse, branch.settings.model_copy(update={"training": way.config})
+    lab = Lab(warehouse, settings)
+    data = CorpusData(lab.base.tokenizer, lab.encoder)
     for cycle in branch.cycles:
         if way.last_only and cycle.number < N_CYCLES:
             continue
         publish_shard(warehouse, cycle, settings)
-        train_cycle(warehouse, cycle, way.config)
+        train_cycle(warehouse, cycle, way.config, data)
         model = merge_cycle(warehouse, cycle)
         promote(warehouse, cycle, model, "the study accepts every cycle")
         yield cycle.number, served_of(model)

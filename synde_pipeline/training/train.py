@@ -48,7 +48,7 @@ class TrainingRun:
     penalty: Callable[[AdapterBank], Any] | None = None
     """(adapters,), added to each adapter's loss; a function of the bank's table."""
     after_step: Callable[[AdapterBank], None] | None = None
-    """Called after each optimiser step, without gradients; may change the bank's table."""
+    """Called on fresh adapters and after each optimiser step, without gradients; may change the bank's table."""
 
 
 UNATTENDED = TrainingRun()
@@ -80,6 +80,7 @@ def train(
     # The base's own dropout (GPT-2 has some) stays off: its random numbers would tie the groups together.
     model.eval().requires_grad_(False)
     bank = AdapterBank.fresh(model, len(groups), config)
+    _after(bank, run)
     return fit(bank, model, groups, config, run)
 
 
