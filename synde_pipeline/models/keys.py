@@ -22,8 +22,6 @@ from synde_pipeline.training.shards import ShardRow
 FILE = "keys.safetensors"
 MOST_VECTORS = 32
 """Of one adapter: as many bytes as a rank-1 adapter of a small model."""
-LEAST_SCOPES = 6
-"""Of a domain whose texts may route: what fewer places say of one more is luck (WebArena's five, DECISIONS.md)."""
 MOST_TASKS = 2048
 """Tasks that a calibration scores, evenly drawn: more would say nothing new about one threshold."""
 
@@ -130,18 +128,25 @@ class Evidence:
     """Whether that one is of the same adapter."""
     foreign: tuple[float, ...]
     """Cosine of each task with the nearest other scope (leave its scope out)."""
-    n_scopes: int
+    scopes: tuple[int, ...]
+    """Number of the scope of each foreign task."""
 
     def threshold(self, error: float) -> float | None:
-        """Score above which at most a share `error` of foreign tasks lies, None where there are too few to know.
+        """Score that a task of a new scope passes with probability `error` at most; None where nobody could say so.
 
-        Split conformal: of n left-out tasks and the next one any is the k-th nearest equally often, so the k-th
-        largest score with k = floor(error (n + 1)) is passed by the next with probability at most `error`; below
-        1 / error - 1 tasks there is no such k. Tasks of a scope are alike, so the guarantee is as good as the scopes
-        are many.
+        Hierarchical conformal prediction: tasks of a scope are alike, so the scopes are what is exchangeable. Of m
+        left-out scopes and a new one each counts 1 / (m + 1), shared out among its tasks, and the new one's tasks are
+        taken to pass: m below 1 / error - 1 scopes promise nothing.
         """
-        rank = int(error * (len(self.foreign) + 1) + 1e-9)
-        return sorted(self.foreign, reverse=True)[rank - 1] if rank else None
+        scopes, number, sizes = np.unique(np.array(self.scopes, int), return_inverse=True, return_counts=True)
+        allowed = error * (len(scopes) + 1) - 1 + 1e-9
+        if not len(scopes) or allowed < 0:
+            return None
+        scores = np.array(self.foreign)
+        order = np.argsort(-scores, kind="stable")
+        weights = 1 / sizes[number[order]]
+        passing = np.cumsum(weights) - weights  # of the scores before each; at the first of equals, those above it
+        return float(scores[order][np.flatnonzero(passing <= allowed)[-1]])
 
     def rates(self, error: float) -> dict[str, Any]:
         """The threshold and what it did to the tasks that it was made from, as shares of them."""
@@ -157,7 +162,7 @@ class Evidence:
             "wrong_adapter": _share((home > bar) & ~right),
             "n_home": n,
             "n_foreign": len(self.foreign),
-            "n_scopes": self.n_scopes,
+            "n_scopes": len(set(self.scopes)),
         }
 
 
@@ -219,18 +224,19 @@ class DomainKeys:
         """Score the keys' own tasks."""
         n = len(self.vectors)
         counts = np.bincount(self.scope_of)
-        home, right, foreign = [], [], []
+        home, right, foreign, scopes = [], [], [], []
         for at in np.unique(np.linspace(0, n - 1, min(n, MOST_TASKS)).round().astype(int)):
             mine, vector = self.scope_of[at], self.vectors[at]
             scores = _rounded(self.means @ vector)
             scores[mine] = -np.inf
             if len(scores) > 1:
                 foreign.append(float(scores.max()))
+                scopes.append(int(mine))
             if counts[mine] > 1:
                 scores[mine] = _rounded(_unit(self._sums[mine] - vector) @ vector)
                 home.append(float(scores.max()))
                 right.append(bool(self.owners[scores.argmax()] == self.owners[mine]))
-        return Evidence(tuple(home), tuple(right), tuple(foreign), len(self.owners))
+        return Evidence(tuple(home), tuple(right), tuple(foreign), tuple(scopes))
 
 
 def _unit(vectors: Vectors) -> Vectors:

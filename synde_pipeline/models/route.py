@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.memory.embed import get_embedder
-from synde_pipeline.models.keys import LEAST_SCOPES, DomainKeys, Key
+from synde_pipeline.models.keys import DomainKeys, Key
 from synde_pipeline.settings_slow import ModelsConfig
 from synde_pipeline.training.bank import NONE
 
@@ -96,7 +96,7 @@ class Router:
         nearest = {}
         for domain, found in keys_by_domain(keys or {}).items():
             threshold = found.evidence().threshold(config.route_error)
-            if threshold is not None and len(found.owners) >= LEAST_SCOPES:
+            if threshold is not None:
                 nearest[domain] = Nearest(found, threshold)
         return cls(table, nearest)
 
