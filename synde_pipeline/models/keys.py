@@ -66,6 +66,8 @@ def keys_of_groups(
 ) -> dict[str, Key]:
     """The key of each group of a cycle: the tasks of its own sequences, as the agent saw them.
 
+    Sequences written from memory have no task of the agent's: the claimed tasks of their scope stand for them.
+
     Args:
         warehouse: with the domain's claims.
         cycle: that trains them.
@@ -75,15 +77,19 @@ def keys_of_groups(
     if embedder is None:
         return {}
     texts: dict[str, str] = {}
+    of_scope: dict[str, set[str]] = defaultdict(set)
     for before in cycles(warehouse):
         if before.domain == cycle.domain and before.number <= cycle.number:
             for example in claimed_examples(warehouse, before.key):
-                texts[example["metadata"]["trajectory_id"]] = example["context"]["task"]
+                meta, task = example["metadata"], example["context"]["task"]
+                texts[meta["trajectory_id"]] = task
+                of_scope[meta["scope"]].add(task)
     keys = {}
     for folder, rows in groups.items():
         by_scope: dict[str, set[str]] = defaultdict(set)
         for row in rows:
-            by_scope[row["scope"]].add(texts[row["trace_uid"]])
+            uid, scope = row["trace_uid"], row["scope"]
+            by_scope[scope] |= {texts[uid]} if uid in texts else of_scope[scope]
         keys[folder] = key_of(by_scope, embedder)
     return keys
 

@@ -1,6 +1,7 @@
 """What each objective puts into a shard: memory shown, teachers, trajectories written from memory; and its lineage."""
 
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,12 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.models.merge import train_cycle
+from synde_pipeline.models.merge import merge_cycle, train_cycle
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem, Support
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import BufferConfig, MemoryConfig, PromptConfig, Settings, TrainingConfig
+from synde_pipeline.settings_slow import Objective
 from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.daily import publish_examples, publish_shard
 from synde_pipeline.training.examples import ExampleTurn
@@ -245,6 +247,19 @@ def test_a_shard_packed_by_other_knobs_is_refused_and_another_rate_is_not(lived,
     publish_shard(warehouse, cycle, plain.model_copy(update={"training": changed}))
     assert train_cycle(warehouse, cycle, changed)[1]
     assert rows_rule(plain.training.model_copy(update={"learning_rate": 0.1})) == header.inputs["rows"]
+
+
+@pytest.mark.parametrize("composition", ["routed", "sequential"])
+@pytest.mark.parametrize("objective", get_args(Objective))
+def test_every_objective_goes_from_claims_to_a_model(lived, objective, composition):
+    warehouse, cycle, _ = lived
+    training = TrainingConfig(objective=objective, composition=composition, max_steps=2, views=2)
+    publish_shard(warehouse, cycle, Settings(memory=MEMORY, training=training))
+    header, is_new = train_cycle(warehouse, cycle, training)
+    assert is_new
+    assert header.counts["target_tokens"] > 0
+    assert merge_cycle(warehouse, cycle).counts["adapters"] == 1
+    assert not train_cycle(warehouse, cycle, training)[1]
 
 
 def test_the_memory_that_was_read_and_the_scribe_are_in_the_lineage(lived):
