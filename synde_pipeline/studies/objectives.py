@@ -45,7 +45,7 @@ def ways() -> dict[str, TrainingConfig]:
     """Objectives with the default for failures, then failures with the default objective."""
     world = PRESETS["world"]
     found = {FIRST: world}
-    for objective in ("imitation", "context_distillation", "from_memory"):
+    for objective in ("context_distillation", "from_memory", "imitation"):
         found[objective] = world.model_copy(update={"objective": objective})
     for failures in ("masked", "npo", "negated"):
         found[failures] = world.model_copy(update={"failures": failures, "allow_negated": failures == "negated"})

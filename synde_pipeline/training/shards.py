@@ -4,14 +4,14 @@ What a sequence shows, and what is learned from it, is the objective's to say (`
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 
-from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.prompting import PromptEncoder, Window
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import Settings, TrainingConfig
@@ -47,6 +47,9 @@ SHARD = pa.schema(
 
 ShardRow = dict[str, Any]
 """One row of `SHARD`: one training sequence."""
+
+MOST_TAUGHT = 12
+"""Items that a teacher reads, more than an agent is shown: what the memory leaves unsaid it could only guess at."""
 
 WRITTEN = "memory:"
 """Begins the `trace_uid` and the `task_id` of a trajectory that was written from memory."""
@@ -86,7 +89,8 @@ class _Run:
     scope: str
     task: str
     turns: list[ExampleTurn]
-    recall: Callable[[], list[MemoryItem]]
+    query: Query
+    """What its agent would have asked the memory."""
     sources: tuple[MemoryItem, ...] = ()
     """Items that it was written from."""
     is_replay: bool = False
@@ -127,11 +131,11 @@ def build_shard(
         domains = {uid: rows[0]["metadata"]["domain"] for uid, rows in earlier.items()}
         own = {uid: domain for uid, domain in domains.items() if domain == cycle.domain}
         drawn = draw_old(own, len(new), settings.training, seed=cycle.key)
-    runs = [_logged(new[uid], memory) for uid in sorted(new)]
-    runs += [replace(_logged(earlier[uid], memory), is_replay=True) for uid in drawn]
+    runs = [_logged(new[uid]) for uid in sorted(new)]
+    runs += [replace(_logged(earlier[uid]), is_replay=True) for uid in drawn]
     if settings.training.objective == "from_memory":
         runs = list(_written(runs, memory, cycle.last_day, scribe, settings.training))
-    packer = _Packer(encoder, settings.training)
+    packer = _Packer(memory, encoder, settings.training)
     rows = [row for run in runs for row in packer.sequences(run)]
     return Shard(rows, drawn, list(packer.items))
 
@@ -143,17 +147,12 @@ def _by_trajectory(examples: list[Example]) -> dict[str, list[Example]]:
     return dict(groups)
 
 
-def _logged(examples: list[Example], memory: Memory) -> _Run:
+def _logged(examples: list[Example]) -> _Run:
     meta, task = examples[0]["metadata"], examples[0]["context"]["task"]
-
-    def recall() -> list[MemoryItem]:
-        day_before = date.fromisoformat(meta["day"]) - timedelta(days=1)
-        return memory.recall(
-            task, domain=meta["domain"], as_of=day_before, without_task=meta["task_id"], scope=meta["scope"]
-        )
-
+    day_before = date.fromisoformat(meta["day"]) - timedelta(days=1)
+    query = Query(task, meta["domain"], day_before, without_task=meta["task_id"], scope=meta["scope"])
     about = (meta["trajectory_id"], meta["task_id"], meta["domain"], meta["scope"])
-    return _Run(*about, task, turns_of(examples), recall)
+    return _Run(*about, task, turns_of(examples), query)
 
 
 def _written(logged: list[_Run], memory: Memory, as_of: date, scribe: Scribe, config: TrainingConfig) -> Iterator[_Run]:
@@ -173,9 +172,7 @@ def _written(logged: list[_Run], memory: Memory, as_of: date, scribe: Scribe, co
                 scope=scope,
                 task=written.task,
                 turns=[replace(turn, weight=weight_of(turn.signal, "success", config)) for turn in written.turns],
-                recall=lambda task=written.task, domain=domain, scope=scope: memory.recall(
-                    task, domain=domain, as_of=as_of, scope=scope
-                ),
+                query=Query(written.task, domain, as_of, scope=scope),
                 sources=tuple(items),
                 is_replay=is_replay,
             )
@@ -184,7 +181,8 @@ def _written(logged: list[_Run], memory: Memory, as_of: date, scribe: Scribe, co
 class _Packer:
     """Runs -> sequences; remembers which items they read."""
 
-    def __init__(self, encoder: PromptEncoder, config: TrainingConfig) -> None:
+    def __init__(self, memory: Memory, encoder: PromptEncoder, config: TrainingConfig) -> None:
+        self._memory = memory
         self._encoder = encoder
         self._config = config
         self.items: dict[MemoryItem, None] = {}
@@ -218,6 +216,9 @@ class _Packer:
                         "n_untaught_steps": taught.n_lost,
                     }
 
+    def _recall(self, run: _Run, top_k: int | None = None) -> list[MemoryItem]:
+        return self._memory.recall_many([run.query], top_k=top_k)[0]
+
     def _views(self, run: _Run) -> Iterator[tuple[list[MemoryItem], list[MemoryItem]]]:
         """What each sequence of a trajectory shows, and what its teacher reads.
 
@@ -227,13 +228,14 @@ class _Packer:
         if config.objective == "imitation":
             yield [], []
         elif config.objective == "context_distillation":
-            full = run.recall()
+            items = self._recall(run)
+            full = max(items, self._recall(run, MOST_TAUGHT), key=len)
             for view in range(config.views):
-                yield shown_part(full, uid, view, dropout=config.tip_dropout), full
+                yield shown_part(items, uid, view, dropout=config.tip_dropout), full
         elif config.views == 1:
-            yield run.recall() if shows_memory(uid, dropout=config.tip_dropout) else [], []
+            yield self._recall(run) if shows_memory(uid, dropout=config.tip_dropout) else [], []
         else:
-            items = run.recall()
+            items = self._recall(run)
             for view in range(config.views):
                 yield shown_part(items, uid, view, dropout=config.tip_dropout), []
 

@@ -21,7 +21,7 @@ from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.daily import publish_examples, publish_shard
 from synde_pipeline.training.examples import ExampleTurn
 from synde_pipeline.training.from_memory import LESSONS, items_at
-from synde_pipeline.training.shards import build_shard, rows_rule, token_weights
+from synde_pipeline.training.shards import MOST_TAUGHT, build_shard, rows_rule, token_weights
 from synde_pipeline.training.teacher import lesson
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import BAD, GOOD, TRAIN, all_deltas
@@ -46,11 +46,12 @@ def packed(warehouse):
         trajectory(f"old:{k}", task=TRAIN[10 + k], day=day, outcome=outcome, steps=called(*calls))
         for k, (outcome, calls) in enumerate([("success", GOOD), ("failure", BAD)] * 2)
     ]
-    memory = Memory(all_deltas(earlier), MEMORY)
+    deltas = all_deltas(earlier)
 
-    def pack(prompt=None, scribe=LESSONS, **training):
-        settings = Settings(memory=MEMORY, training=TrainingConfig(**training), prompt=prompt or PromptConfig())
-        return build_shard(warehouse, cycle, memory, PromptEncoder(tokenizer(), settings.prompt), settings, scribe)
+    def pack(top_k=2, **training):
+        memory = Memory(deltas, MEMORY.model_copy(update={"top_k": top_k}))
+        settings = Settings(memory=memory.config, training=TrainingConfig(**training))
+        return build_shard(warehouse, cycle, memory, PromptEncoder(tokenizer(), settings.prompt), settings)
 
     return pack
 
@@ -74,13 +75,13 @@ def imitated(row):
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_a_teacher_reads_all_of_the_memory_and_stands_at_the_students_tokens(packed, views):
-    full = {row["trace_uid"]: row for row in packed(tip_dropout=0.0).rows}
+    full = {row["trace_uid"]: row for row in packed(tip_dropout=0.0, top_k=MOST_TAUGHT).rows}
     shard = packed(objective="context_distillation", views=views)
     assert len(shard.rows) == 6 * views
     for row in shard.rows:
         whole = full[row["trace_uid"]]
         assert row["teacher_ids"] == whole["input_ids"]
-        assert row["n_memory_items"] <= whole["n_memory_items"]
+        assert row["n_memory_items"] <= 2 < whole["n_memory_items"]
         assert [row["input_ids"][k] for k in imitated(row)] == [row["teacher_ids"][k] for k in row["teacher_at"]]
         # The very targets, not just equal tokens.
         assert row["teacher_at"] == imitated(whole)
