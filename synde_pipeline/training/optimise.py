@@ -24,12 +24,14 @@ class Optimisation:
         self.step = 0
         self.n_steps = [config.max_steps or math.ceil(config.epochs * len(rows) / config.batch_size) for rows in groups]
         self.curves: list[list[float]] = [[] for _ in groups]
+        self.peaks: list[float | None] = [None] * len(groups)
+        """For each adapter, the largest KL to the base that was measured."""
         self.unlikelihood_share = 0.0
         # Views of the table's rows, and of its gradient's: an optimiser sees one adapter at a time.
         table = engine.bank.table
-        self._rows = [torch.nn.Parameter(row) for row in table.detach()]
+        self.rows = [torch.nn.Parameter(row) for row in table.detach()]
         self._gradients = list(table.grad)  # type: ignore[arg-type] - the engine has made it
-        self.optimizer = torch.optim.AdamW([{"params": [row]} for row in self._rows], weight_decay=0.0, foreach=False)
+        self.optimizer = torch.optim.AdamW([{"params": [row]} for row in self.rows], weight_decay=0.0, foreach=False)
         self._orders = [_batches(len(rows), config) for rows in groups]
 
     @property
@@ -92,7 +94,7 @@ class Optimisation:
         assert gradient is not None  # noqa: S101 - the engine has made it
         gradient.mul_((_MAX_NORM / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0))
         for g, rate in enumerate(self.rates):
-            self._rows[g].grad = self._gradients[g] if g in self.active else None
+            self.rows[g].grad = self._gradients[g] if g in self.active else None
             self.optimizer.param_groups[g]["lr"] = rate
         self.optimizer.step()
         for g in self.active:
@@ -110,7 +112,10 @@ class Optimisation:
             found = divergence(adapted, base)
             sums.index_add_(0, part.owners, found)
             counts.index_add_(0, part.owners, torch.ones_like(found))
-        return (sums / counts).tolist()
+        found = (sums / counts).tolist()
+        for g in self.active:
+            self.peaks[g] = max(found[g], self.peaks[g] or 0.0)
+        return found
 
 
 def _batches(n_rows: int, config: TrainingConfig) -> Iterator[list[int]]:

@@ -41,7 +41,8 @@ class TrainingRun:
 
     machine: MachineConfig = field(default_factory=MachineConfig)
     checkpoint: Path | None = None
-    """Folder from which an interrupted training goes on."""
+    """Folder from which an interrupted training goes on; its own for whatever `penalty` and `after_step` stand on. Once
+    the result is published, `checkpoint.clear_checkpoint` empties it."""
     on_step: Callable[[StepReport], None] | None = None
     probe: Callable[[], dict[str, float]] | None = None
     """Called with each adapter on the model in turn."""
@@ -92,6 +93,7 @@ def fit(
     run: TrainingRun = UNATTENDED,
 ) -> Trained:
     """Train the adapters of a bank from where they stand."""
+    from synde_pipeline.training.checkpoint import checkpoint_at
     from synde_pipeline.training.engine import Engine
     from synde_pipeline.training.optimise import Optimisation
     from synde_pipeline.training.packing import TrainingSequence
@@ -99,16 +101,19 @@ def fit(
 
     engine = Engine(model, bank, config, run.machine)
     sequences = [[TrainingSequence.of(row, config) for row in rows] for rows in groups]
-    peaks: list[float | None] = [None] * len(groups)
     with engine.running([one for members in sequences for one in members]):
         sequences = [with_references(engine, members, config) for members in sequences]
         optimisation = Optimisation(engine, sequences, config)
-        _steps(optimisation, run, peaks)
+        checkpoint = None
+        if run.checkpoint is not None:
+            checkpoint = checkpoint_at(run.checkpoint, optimisation, config, run.machine)
+            checkpoint.resume(optimisation)
+        _steps(optimisation, run, checkpoint)
     targets = [sum(weight > 0 for row in rows for weight in row["weights"]) for rows in groups]
-    return Trained(bank, optimisation.curves, targets, peaks)
+    return Trained(bank, optimisation.curves, targets, optimisation.peaks)
 
 
-def _steps(optimisation: Any, run: TrainingRun, peaks: list[float | None]) -> None:
+def _steps(optimisation: Any, run: TrainingRun, checkpoint: Any) -> None:
     bank, n = optimisation.engine.bank, max(optimisation.n_steps)
     bar = tqdm(total=n, initial=optimisation.step, desc="adapters", unit="step", disable=None, leave=False)
     with bar:
@@ -131,8 +136,8 @@ def _steps(optimisation: Any, run: TrainingRun, peaks: list[float | None]) -> No
                 {g: kl[g] for g in active if looks},
                 _probes(optimisation, run, active) if looks else {},
             )
-            for g, value in report.kl_to_base.items():
-                peaks[g] = max(value, peaks[g] or 0.0)
+            if looks and checkpoint is not None:
+                checkpoint.write(optimisation)
             if run.on_step is not None:
                 run.on_step(report)
             bar.update()
