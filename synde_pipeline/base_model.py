@@ -17,7 +17,8 @@ from synde_pipeline.storage import Header, Warehouse, read_json, write_atomicall
 
 ARTEFACT = "base_model"
 
-_HASHED = ("config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+_TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+_HASHED = ("config.json", "generation_config.json", *_TOKENIZER)
 _MLP_NAMES = {
     *("gate_proj", "up_proj", "gate_up_proj", "down_proj", "c_fc", "fc1", "fc2", "fc_in", "fc_out"),
     *("dense_h_to_4h", "dense_4h_to_h"),
@@ -57,6 +58,15 @@ def folder_hash(folder: Path) -> str:
         digest.update(path.name.encode("utf-8"))
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def tokenizer_hash(folder: Path) -> str:
+    """Content hash of the tokenizer's files alone."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _TOKENIZER for path in folder.glob(pattern)}):
+        digest.update(path.name.encode("utf-8"))
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -39,6 +39,7 @@ app = typer.Typer(
 app.command("demo")(cli_lab.demo)
 app.command("pretrain")(cli_lab.pretrain)
 app.command("train")(cli_cycles.train)
+app.command("lineage")(cli_cycles.lineage)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[

@@ -9,6 +9,9 @@ from tqdm import tqdm
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 
+_SHOWN = 12
+"""Nodes of one branch that are printed."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -45,6 +48,45 @@ def train(
     print(f"{len(summary.cycles)} training cycles: {', '.join(summary.cycles) or 'none was due'}")
     for name, n in waiting.items():
         print(f"  {name}: {n} examples wait (threshold {settings.buffer.threshold})")
+
+
+def lineage(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Uid of a trajectory, memory item's id, cycle, artefact[key], champion[domain], or a hash.",
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what something was made from, and all that was made from it: from trajectory to champion and back.
+
+    JSON keys: id, kind, hash, up and down, both nested nodes {artefact, key, hash, relation}; `seen` marks a node that
+    is expanded elsewhere.
+    """
+    from synde_pipeline.models.ancestry import lineage as walk
+    from synde_pipeline.storage import Warehouse
+
+    settings = load()
+    found = walk(Warehouse(settings.warehouse), name, settings.memory)
+    if as_json:
+        _print_json(found)
+        return
+    print(f"{found['id']}  {found['hash'][:12]}".rstrip())
+    for way, title in (("up", "made from"), ("down", "made into")):
+        print(f"{title}:")
+        _print_tree(found[way], way, "  ")
+
+
+def _print_tree(nodes: list[dict[str, Any]], way: str, indent: str) -> None:
+    for node in nodes[:_SHOWN]:
+        name = f"{node['artefact']}[{node['key']}]" if node["key"] else node["artefact"]
+        more = "  (see above)" if node.get("seen") else ""
+        print(f"{indent}{node['relation']}: {name}  {node['hash'][:12]}{more}".rstrip())
+        _print_tree(node[way], way, indent + "  ")
+    if len(nodes) > _SHOWN:
+        print(f"{indent}and {len(nodes) - _SHOWN} more (--json has all)")
 
 
 def _print_json(value: dict[str, Any]) -> None:

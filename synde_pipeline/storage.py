@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,9 +214,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def files_hash(folder: Path, extra: Any = None) -> str:
-    """Content hash of a folder: names and bytes of its files, and of anything else that matters."""
-    files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+def files_hash(folder: Path, extra: Any = None, *, without: Collection[str] = ()) -> str:
+    """Content hash of a folder: names and bytes of its files but some, and of anything else that matters."""
+    files = {
+        str(path.relative_to(folder)): file_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in without
+    }
     return content_hash({"files": files, "extra": extra})
 
 

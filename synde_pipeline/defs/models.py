@@ -8,7 +8,9 @@ from synde_pipeline.defs.stages import OWNERS, metadata_of
 from synde_pipeline.defs.training import base_model, training_shards
 from synde_pipeline.laboratory import base_data_for
 from synde_pipeline.lease import lease
+from synde_pipeline.models.ancestry import lineage_table
 from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.cycles import find_cycle
 
 
@@ -34,6 +36,7 @@ def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeR
             **metadata_of(header),
             **values,
             "folder": dg.MetadataValue.path(str(warehouse.folder("adapters", cycle.key))),
+            "lineage": _lineage(warehouse, header),
         }
     )
 
@@ -52,4 +55,11 @@ def merged_models(context: dg.AssetExecutionContext, synde: Synde) -> dg.Materia
     with lease(warehouse.root, "training", log=context.log.info):
         header = merge_cycle(warehouse, find_cycle(warehouse, context.partition_key), synde.settings.models)
     rows = [dg.TableRecord(row) for row in header.info["adapters"]]
-    return dg.MaterializeResult(metadata={**metadata_of(header), "adapter_versions": dg.MetadataValue.table(rows)})
+    versions = {"adapter_versions": dg.MetadataValue.table(rows), "lineage": _lineage(warehouse, header)}
+    return dg.MaterializeResult(metadata={**metadata_of(header), **versions})
+
+
+def _lineage(warehouse: Warehouse, header: Header) -> dg.TableMetadataValue:
+    """What an artefact was made from; `synde lineage` walks on."""
+    rows = lineage_table(warehouse, header.artefact, header.key)
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
+from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
 
@@ -28,6 +29,7 @@ def publish(warehouse: Warehouse, key: str, report: dict[str, Any], inputs: dict
     def write(folder: Path) -> None:
         (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
         (folder / "report.html").write_text(render(report), "utf-8")
+        write_lineage(folder, warehouse, inputs, {"cycle": report["cycle"], "domain": report["domain"]})
 
     def describe(_: Path) -> Header:
         info = {"is_time_split": report["evaluation"]["is_time_split"], "domain": report["domain"]}

@@ -12,7 +12,7 @@ from typing import Any
 
 from synde_pipeline.base_model import Base, load, pinned, pinned_folder
 from synde_pipeline.errors import LineageError
-from synde_pipeline.lineage import check_inputs, write_lineage
+from synde_pipeline.lineage import FILE, check_inputs, write_lineage
 from synde_pipeline.models.bank import (
     BankRow,
     Group,
@@ -277,10 +277,10 @@ def _publish(warehouse: Warehouse, where: tuple[str, str], inputs: dict[str, str
 
     def write(folder: Path) -> None:
         made.write(folder)
-        write_lineage(folder, inputs, made.info)
+        write_lineage(folder, warehouse, inputs, made.info)
 
     def describe(folder: Path) -> Header:
-        found = files_hash(folder)
+        found = files_hash(folder, without=[FILE])
         return Header(artefact=artefact, key=key, content_hash=found, inputs=inputs, counts=made.counts, info=made.info)
 
     return warehouse.publish_folder(artefact, key, write, describe)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 
@@ -99,8 +100,15 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe
             "texts_elided": sum(row["n_elided"] for row in rows),
         },
         info={
+            "settings": _read_by_shards(settings),
             "claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims],
             "embedder": settings.memory.embedder,
         },
     )
     return warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=SHARD))
+
+
+def _read_by_shards(settings: Settings) -> dict[str, Any]:
+    """The knobs that a shard and its training follow, so that they can be done again as they were."""
+    named = {"training", "buffer", "prompt", "memory"}
+    return settings.model_dump(mode="json", include=named)

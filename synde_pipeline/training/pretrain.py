@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from synde_pipeline.base_model import ARTEFACT, folder_hash, one_thread, quiet_transformers
 from synde_pipeline.errors import BaseModelError
+from synde_pipeline.lineage import write_lineage
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import CONTROLS, PAD, PromptEncoder
 from synde_pipeline.records import Trajectory, content_hash, split_of
@@ -64,9 +65,12 @@ def build_base(
     windows = _windows(corpus, memory, encoder)
     model, loss = train_model(windows, tokenizer, config)
 
+    inputs = {"trajectories": corpus.hash, "config": content_hash(config.model_dump())}
+
     def write(folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
+        write_lineage(folder, warehouse, inputs, {"config": config.model_dump()})
 
     def describe(folder: Path) -> Header:
         info = {"kind": "built", "name": "synde-small", "revision": None, "final_loss": round(loss, 4)}
@@ -74,7 +78,7 @@ def build_base(
             artefact=ARTEFACT,
             key="",
             content_hash=folder_hash(folder),
-            inputs={"trajectories": corpus.hash, "config": content_hash(config.model_dump())},
+            inputs=inputs,
             counts={
                 "trajectories": len(corpus.trajectories),
                 "windows": len(windows),
