@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synde-$(if $(TORCH),$(TORCH),pinned)
 LOGS ?=
+BENCH := .venv-bench
 
-.PHONY: help setup run test soak check ui clean
+.PHONY: help setup run test soak check ui bench-setup clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## Create .venv and install everything (TORCH=cuda: the newest torch with CUDA)
 
@@ -44,5 +45,12 @@ check: setup  ## Format, lint, types, import rule
 ui: setup  ## Open Dagster's UI and daemon on http://127.0.0.1:3000
 	$(BIN)/synde ui
 
-clean:  ## Remove .venv and caches; data stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+bench-setup: $(BENCH)/.synde  ## Create .venv-bench with the peers that `synde bench` measures
+
+$(BENCH)/.synde: constraints-bench.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints-bench.txt torch trl peft mergekit
+	@touch $@
+
+clean:  ## Remove .venv, .venv-bench and caches; data stays
+	rm -rf $(VENV) $(BENCH) .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_cycles, cli_lab
+from synde_pipeline import cli_bench, cli_cycles, cli_lab
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -40,6 +40,7 @@ app.command("demo")(cli_lab.demo)
 app.command("pretrain")(cli_lab.pretrain)
 app.command("train")(cli_cycles.train)
 app.command("lineage")(cli_cycles.lineage)
+app.command("bench")(cli_bench.bench)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[

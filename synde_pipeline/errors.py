@@ -6,7 +6,8 @@ SyndeError
 ├── LineageError        an artefact was made from other inputs than these
 ├── BaseModelError      the base model is missing, or not the pinned one
 ├── EmbedderError       the embedder's package is missing or altered
-└── LeaseError          another process holds the training lease
+├── LeaseError          another process holds the training lease
+└── BenchError          a contestant of `synde bench` failed
 
 The command line prints a SyndeError without a traceback; anything else is a bug and keeps its own.
 """
@@ -52,3 +53,7 @@ class EmbedderError(SyndeError):
 
 class LeaseError(SyndeError):
     """Another living process holds the lease."""
+
+
+class BenchError(SyndeError):
+    """A contestant of `synde bench` failed."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from synde_pipeline.base_model import load_folder, pinned, pinned_folder
 from synde_pipeline.errors import LineageError
-from synde_pipeline.lineage import write_lineage
+from synde_pipeline.lineage import FILE, write_lineage
 from synde_pipeline.models.compose import ADAPTERS, Entry, add_adapters
 from synde_pipeline.models.stream import merge_files, weight_files
 from synde_pipeline.settings_slow import ModelsConfig
@@ -122,10 +122,10 @@ def restore(warehouse: Warehouse, header: Header) -> None:
 
     def fill(folder: Path) -> None:
         write_ledger(warehouse, entries, header.info["kind"], folder)
-        write_lineage(folder, header.inputs, header.info)
+        write_lineage(folder, warehouse, header.inputs, header.info)
 
     def describe(folder: Path) -> Header:
-        found = files_hash(folder)
+        found = files_hash(folder, without=[FILE])
         if found != header.content_hash:
             raise LineageError(
                 f"{header.artefact}[{header.key}] was made again as {found[:12]}",

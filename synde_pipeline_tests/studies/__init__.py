@@ -1,0 +1,1 @@
+"""Tests of `synde_pipeline.studies`."""
