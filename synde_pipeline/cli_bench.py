@@ -30,7 +30,7 @@ def bench(
 ) -> None:
     """Measure SynDE against its peers on the same work, in turns, one thread each.
 
-    train: one optimiser step of a rank-1 adapter, against TRL, Hugging Face's Trainer and plain torch. prefix: ten-step
+    train: optimiser steps of a rank-1 adapter, against TRL, Hugging Face's Trainer and plain torch. prefix: ten-step
     trajectories as one sequence each, against one example per step. merge: adapters into a base, against cp, PEFT and
     mergekit. The peers live in .venv-bench (`make bench-setup`); without it their rows say so. CPU seconds, with their
     minimum and maximum; ratios are medians of ratios within a round.

@@ -1,4 +1,4 @@
-"""`synde bench train` and `synde bench prefix`: tokens per CPU second of one optimiser step, ours and the peers'."""
+"""`synde bench train` and `synde bench prefix`: tokens per CPU second of training, ours and the peers'."""
 
 import statistics
 import tempfile
@@ -10,6 +10,7 @@ from synde_pipeline.studies.bench.contest import PEERS_PYTHON, Entry, contest, p
 from synde_pipeline.studies.bench.result import Result, Target
 from synde_pipeline.studies.bench.train_work import (
     SIZES,
+    STEPS,
     contestants_of_prefix,
     contestants_of_train,
     facts_of,
@@ -29,7 +30,7 @@ def bench_train(size: str, rounds: int, peers_python: Path = PEERS_PYTHON) -> Re
     found = sequences(SIZES[size])
     work = facts_of(found)
     with tempfile.TemporaryDirectory(prefix="synde-bench-") as folder:
-        work = {"parameters": write_model(SIZES[size], Path(folder) / "model")} | work
+        work = {"parameters": write_model(SIZES[size], Path(folder) / "model"), "optimiser_steps": STEPS} | work
         data = write_data(found, Path(folder) / "data.json")
         entries = contest(contestants_of_train(Path(folder) / "model", data), rounds, peers_python)
     by_name = {entry.contestant.name: entry for entry in entries}
@@ -59,7 +60,8 @@ def bench_prefix(size: str, rounds: int, peers_python: Path = PEERS_PYTHON) -> R
     work = {
         "parameters": n_parameters,
         "trajectories": len(found),
-        "steps": len(steps),
+        "optimiser_steps": STEPS,
+        "examples": len(steps),
         "tokens_one_per_step": n_steps,
         "tokens_shared": n_shared,
         "targets": facts_of(one_each)["targets"],
@@ -79,7 +81,7 @@ def _extra(entry: Entry, by_name: dict[str, Entry], n_tokens: int, n_targets: in
     """Useful (unpadded) tokens and targets per CPU second, distance to the limit, and whether the work was the same."""
     if not entry.rounds:
         return {}
-    cpu_s = statistics.median(item.cpu_s for item in entry.rounds)
+    cpu_s = statistics.median(item.cpu_s for item in entry.rounds) / STEPS
     values: dict[str, Any] = {
         "tokens_per_cpu_s": round(n_tokens / cpu_s),
         "targets_per_cpu_s": round(n_targets / cpu_s),

@@ -10,11 +10,11 @@ Prepared = tuple[Callable[[], dict[str, Any]], Callable[[], None]]
 
 
 def ours(words: Words) -> Prepared:
-    """One adapter, one optimiser step over all sequences."""
+    """One adapter, every optimiser step over all sequences."""
     from transformers import AutoModelForCausalLM
 
     from synde_pipeline.settings import TrainingConfig
-    from synde_pipeline.training.train_bank import train_bank
+    from synde_pipeline.training.train import train
 
     rows = [
         {
@@ -29,13 +29,13 @@ def ours(words: Words) -> Prepared:
         alpha=words["alpha"],
         learning_rate=words["learning_rate"],
         batch_size=len(rows),
-        max_steps=1,
+        max_steps=words["steps"],
         weights_dtype=words.get("weights_dtype", "float32"),
     )
-    model = AutoModelForCausalLM.from_pretrained(words["model"])
+    model = AutoModelForCausalLM.from_pretrained(words["model"], dtype=config.weights_dtype)
 
     def run() -> dict[str, Any]:
-        return {"loss": train_bank(model, [rows], config, pad_id=0).curves[0][0]}
+        return {"loss": train(model, [rows], config).curves[0][0]}
 
     return run, lambda: None
 
@@ -57,7 +57,7 @@ def gemm_limit(words: Words) -> Prepared:
     gradients = {width: torch.empty(n_tokens, width) for width in inputs}
 
     def run() -> dict[str, Any]:
-        for weight in weights:
+        for weight in weights * words["steps"]:
             width, height = weight.shape[1], weight.shape[0]
             torch.mm(inputs[width], weight.T, out=outputs[height])
             torch.mm(outputs[height], weight, out=gradients[width])

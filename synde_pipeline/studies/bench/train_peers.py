@@ -1,12 +1,13 @@
 """The peers of `synde bench train`: TRL's SFTTrainer, Hugging Face's Trainer, plain torch with PEFT.
 
-Runs in the peers' environment, see `worker`: imports nothing of SynDE. Every job trains on all sequences of the data
-file in one optimiser step. TRL and Trainer get them as one batch, padded (the paper's batch is 32), as shipped but for
+Runs in the peers' environment, see `worker`: imports nothing of SynDE. Every optimiser step goes over all
+sequences of the data file. TRL and Trainer get them as one batch, padded (the paper's batch is 32), as shipped but for
 what the harness needs: no saving, no reporting. `hf_trainer` is the paper's appendix B.3 with what it takes to run on
 this model: a causal-LM class, Llama's module names, a padding collator; and no dropout.
 """
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,10 @@ def torch_peft(words: Words) -> Prepared:
 
     def run() -> dict[str, Any]:
         optimizer = torch.optim.AdamW(parameters, lr=words["learning_rate"], weight_decay=0.0)
+        losses = [step(optimizer) for _ in range(words["steps"])]
+        return {"loss": losses[0]}
+
+    def step(optimizer: torch.optim.Optimizer) -> float:
         total = 0.0
         for part in _micro_batches(examples):
             batch = _padded(part)
@@ -81,7 +86,7 @@ def torch_peft(words: Words) -> Prepared:
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return {"loss": total}
+        return total
 
     return run, lambda: _fresh(model)
 
@@ -117,25 +122,27 @@ def _arguments(words: Words, batch_size: int) -> Words:
     return {
         "output_dir": tempfile.mkdtemp(prefix="synde-bench-trainer-"),
         "per_device_train_batch_size": batch_size,
-        "max_steps": 1,
+        "max_steps": words["steps"],
         "learning_rate": words["learning_rate"],
         "use_cpu": True,
         "save_strategy": "no",
         "report_to": "none",
-        "logging_strategy": "no",
+        "logging_steps": 1,
         "disable_tqdm": True,
     }
 
 
 def _trainer_rounds(trainer: Any) -> Prepared:
-    import shutil
-
     def tidy() -> None:
         _fresh(trainer.model)
         trainer.optimizer = trainer.lr_scheduler = None  # the next round makes new ones, as a new training would
         shutil.rmtree(trainer.args.output_dir, ignore_errors=True)
 
-    return lambda: {"loss": float(trainer.train().training_loss)}, tidy
+    def run() -> dict[str, Any]:
+        trainer.train()
+        return {"loss": trainer.state.log_history[0]["loss"]}
+
+    return run, tidy
 
 
 def _padded(examples: list[dict[str, list[int]]]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The work of `synde bench train` and `synde bench prefix`: random models, token sequences, who takes part.
 
 Sequences have lognormal lengths, as agents' trajectories do, and 23 % of their tokens are targets, in several turns.
-All contestants start from the same weights, see the same sequences and targets, put rank-1 LoRA on the MLP, and do one
-optimiser step of AdamW over all sequences. Loss of the first step is compared: same work, same number.
+All contestants start from the same weights, see the same sequences and targets, put rank-1 LoRA on the MLP, and train
+it with AdamW for a few optimiser steps, each over all sequences. Loss of the first step is compared: same work, same
+number.
 """
 
 import json
@@ -19,7 +20,9 @@ from synde_pipeline.studies.bench import train_ours, train_peers
 from synde_pipeline.studies.bench.contest import Contestant
 
 TARGET_SHARE = 0.23
-LORA = {"rank": 1, "alpha": 16, "learning_rate": 1e-3}
+STEPS = 3
+"""Optimiser steps of a round: what a training does once is spread over few of them."""
+TRAINING = {"rank": 1, "alpha": 16, "learning_rate": 1e-3, "steps": STEPS}
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _peer(name: str, words: dict[str, Any], *, job: str) -> Contestant:
 
 def contestants_of_train(model: Path, data: Path) -> list[Contestant]:
     """Everybody on the same sequences."""
-    words = LORA | {"model": str(model), "data": str(data)}
+    words = TRAINING | {"model": str(model), "data": str(data)}
     return [
         _ours("ours", words, versus=None),
         _ours("ours_bf16", words | {"weights_dtype": "bfloat16"}),
@@ -171,7 +174,7 @@ def contestants_of_train(model: Path, data: Path) -> list[Contestant]:
 
 def contestants_of_prefix(model: Path, shared_data: Path, steps_data: Path) -> list[Contestant]:
     """One sequence for each trajectory, against one for each step."""
-    words = LORA | {"model": str(model)}
+    words = TRAINING | {"model": str(model)}
     steps = words | {"data": str(steps_data)}
     return [
         _ours("ours", words | {"data": str(shared_data)}, versus=None),
