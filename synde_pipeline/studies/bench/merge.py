@@ -28,7 +28,7 @@ def bench_merge(size: str, rounds: int, peers_python: Path = PEERS_PYTHON, *, ke
         base, adapters = cache / "base", [cache / f"adapter-{k}" for k in range(N_ADAPTERS)]
         if not (cache / "complete").exists():
             shutil.rmtree(cache, ignore_errors=True)
-            _write(SIZES[size], base, adapters)
+            write_base(SIZES[size], base, adapters)
             (cache / "complete").touch()
         entries = contest(_contestants(cache, base, adapters), rounds, peers_python)
         n_bytes = sum(path.stat().st_size for path in base.iterdir())
@@ -69,7 +69,7 @@ def _targets(entries: list[Entry], size: str) -> list[Target]:
     return [*targets, Target(claim, above, _ABOVE_FLOOR_MB, "at most")]
 
 
-def _write(size: Size, base: Path, adapters: list[Path]) -> None:
+def write_base(size: Size, base: Path, adapters: list[Path]) -> None:
     """Write a random bf16 Llama and random adapters on its MLP."""
     import torch
     from safetensors.torch import save_file
