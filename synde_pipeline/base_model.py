@@ -17,7 +17,7 @@ from synde_pipeline.storage import Header, Warehouse, read_json, write_atomicall
 
 ARTEFACT = "base_model"
 
-_TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+_TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "chat_template*")
 _HASHED = ("config.json", "generation_config.json", *_TOKENIZER)
 _MLP_NAMES = {
     *("gate_proj", "up_proj", "gate_up_proj", "down_proj", "c_fc", "fc1", "fc2", "fc_in", "fc_out"),
@@ -128,7 +128,7 @@ def resolve(name: str, revision: str | None) -> Path:
 
     try:
         found = snapshot_download(
-            name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+            name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise BaseModelError(

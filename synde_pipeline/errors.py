@@ -5,6 +5,7 @@ SyndeError
 ├── ImportFormatError   a file is no log format that an importer reads
 ├── LineageError        an artefact was made from other inputs than these
 ├── BaseModelError      the base model is missing, or not the pinned one
+├── ChatTemplateError   a model's chat template cannot render trajectories as they are
 ├── EmbedderError       the embedder's package is missing or altered
 ├── LeaseError          another process holds the training lease
 └── BenchError          a contestant of `synde bench` failed
@@ -45,6 +46,10 @@ class LineageError(SyndeError):
 
 class BaseModelError(SyndeError):
     """The base model is missing, or it is not the one this warehouse is pinned to."""
+
+
+class ChatTemplateError(SyndeError):
+    """A model's chat template refuses trajectories, or does not keep their contents as they are."""
 
 
 class EmbedderError(SyndeError):

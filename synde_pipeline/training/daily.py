@@ -72,7 +72,8 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe
     """Pack a cycle's claimed examples and replay into token sequences of the pinned base."""
     base = load(warehouse)
     memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
-    shard = build_shard(warehouse, cycle, memory, PromptEncoder(base.tokenizer, settings.prompt), settings, scribe)
+    encoder = PromptEncoder(base.tokenizer, settings.prompt)
+    shard = build_shard(warehouse, cycle, memory, encoder, settings, scribe)
     rows = shard.rows
     is_written = settings.training.objective == "from_memory"
     header = Header(
@@ -103,6 +104,7 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe
             "settings": _read_by_shards(settings),
             "claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims],
             "embedder": settings.memory.embedder,
+            "layout": {"name": encoder.layout, "reason": encoder.reason},
         },
     )
     return warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=SHARD))

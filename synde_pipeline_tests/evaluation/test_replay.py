@@ -13,6 +13,7 @@ from synde_pipeline.settings import PromptConfig
 from synde_pipeline_tests.helpers import DAY, called, trajectory
 from synde_pipeline_tests.memory.test_curate import GOOD, REPORT, TRAIN
 from synde_pipeline_tests.models_for_tests import FAMILIES, tiny, tokenizer
+from synde_pipeline_tests.prompting.chat_templates import chat_tokenizer
 
 TOOLS = ("find", "loan", "renew", "reply")
 ITEM = trajectory(task=REPORT[0], steps=called(*GOOD, ("reply", "all done", "", None)))
@@ -47,6 +48,40 @@ def test_replay_equals_a_forward_pass_for_every_step_and_name(family):
     model = tiny(family, seed=3)
     (found,) = Replayer(model, PromptEncoder(tokenizer(), PromptConfig()), TOOLS, None).replay([ITEM], "test")
     nats, n_tokens, hits = by_hand(model)
+    assert found.nll == pytest.approx(nats, rel=1e-4)
+    assert (found.n_tokens, found.n_tool_top1, found.n_steps) == (n_tokens, hits, 4)
+
+
+def chat_by_hand(model, name: str) -> tuple[float, int, int]:
+    """The same for a chat template, each step's prompt rendered by the template itself."""
+    tokens, nats, n_tokens, hits = chat_tokenizer(name), 0.0, 0, 0
+
+    def ids(text: str) -> list[int]:
+        return tokens(text, add_special_tokens=False)["input_ids"]
+
+    system = tokens.decode(PromptEncoder(tokens, PromptConfig()).prompt("library", "", []).ids).split("\n")[1]
+    chat = [{"role": "system", "content": system.removesuffix("<|im_end|>")}]
+    for one in ITEM.steps:
+        head = "" if one.index else f"library: {ITEM.task}\n\n"
+        chat.append({"role": "user", "content": f"{head}{one.state}".strip()})
+        prompt = ids(tokens.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        prompt += ids("<think>\n\n</think>\n\n") if name == "thinking" else []
+        scores = {tool: score(model, prompt, ids(f"{tool}\n")) for tool in TOOLS}
+        action = ids(f"{one.tool}\n") + ids(f"{one.arguments}<|im_end|>")
+        nats -= score(model, prompt, action)
+        n_tokens += len(action)
+        hits += max(scores, key=scores.__getitem__) == one.tool
+        chat.append({"role": "assistant", "content": f"{one.tool}\n{one.arguments}"})
+    return nats, n_tokens, hits
+
+
+@pytest.mark.parametrize("name", ["chatml", "thinking"])
+def test_replay_of_a_chat_base_equals_a_forward_pass_for_every_step_and_name(name):
+    model = tiny("llama", seed=3)
+    encoder = PromptEncoder(chat_tokenizer(name), PromptConfig())
+    assert encoder.layout == "chat"
+    (found,) = Replayer(model, encoder, TOOLS, None).replay([ITEM], "test")
+    nats, n_tokens, hits = chat_by_hand(model, name)
     assert found.nll == pytest.approx(nats, rel=1e-4)
     assert (found.n_tokens, found.n_tool_top1, found.n_steps) == (n_tokens, hits, 4)
 

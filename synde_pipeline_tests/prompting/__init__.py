@@ -1,0 +1,1 @@
+"""Layouts of prompts: our markers, chat templates, and the choice between them."""
