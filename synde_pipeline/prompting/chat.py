@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from synde_pipeline.errors import ChatTemplateError
-from synde_pipeline.prompting.parts import Budget, Header, StepSpan, Texts, Turn, Window, cuts, item_text
+from synde_pipeline.prompting.parts import Budget, Header, StepSpan, TextEncoder, Turn, Window, cuts, item_text
 from synde_pipeline.prompting.template import ChatTemplate, Flags, Skeleton, Slot
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PromptConfig
@@ -55,7 +55,7 @@ class ChatLayout:
 
     name = "chat"
 
-    def __init__(self, texts: Texts, tokenizer: Any, config: PromptConfig) -> None:
+    def __init__(self, texts: TextEncoder, tokenizer: Any, config: PromptConfig) -> None:
         self._texts = texts
         self._template = ChatTemplate(tokenizer)
         self._window = config.window

@@ -6,7 +6,7 @@ from typing import Any
 from synde_pipeline.errors import ChatTemplateError
 from synde_pipeline.prompting.chat import ChatLayout
 from synde_pipeline.prompting.markers import MarkerLayout
-from synde_pipeline.prompting.parts import CONTROLS, Texts, Turn, Window
+from synde_pipeline.prompting.parts import CONTROLS, TextEncoder, Turn, Window
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PromptConfig
 
@@ -24,7 +24,7 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Any, config: PromptConfig) -> None:
         self.config = config
-        self._texts = Texts(tokenizer)
+        self._texts = TextEncoder(tokenizer)
         self._markers = MarkerLayout(self._texts, tokenizer, config)
         self._layout: MarkerLayout | ChatLayout = self._markers
         self.reason = "the base knows the markers"

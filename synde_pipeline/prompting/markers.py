@@ -22,7 +22,7 @@ from synde_pipeline.prompting.parts import (
     THINK,
     Budget,
     StepSpan,
-    Texts,
+    TextEncoder,
     Turn,
     Window,
     cuts,
@@ -44,7 +44,7 @@ class MarkerLayout:
 
     name = "markers"
 
-    def __init__(self, texts: Texts, tokenizer: Any, config: PromptConfig) -> None:
+    def __init__(self, texts: TextEncoder, tokenizer: Any, config: PromptConfig) -> None:
         self._texts = texts
         self._window = config.window
         known = tokenizer.get_vocab()

@@ -61,7 +61,7 @@ class Window:
     n_dropped_steps: int = 0
     """Earlier whole steps that did not fit."""
     n_elided: int = 0
-    """Texts whose middle was cut."""
+    """TextEncoder whose middle was cut."""
 
 
 class Budget(NamedTuple):
@@ -93,7 +93,7 @@ class Header(NamedTuple):
     """Items that did not fit, and the task's cut."""
 
 
-class Texts:
+class TextEncoder:
     """Encodes text with one tokenizer; log text can never become a control token, whatever it spells."""
 
     def __init__(self, tokenizer: Any) -> None:

@@ -122,7 +122,7 @@ UNUSABLE = {
 
 @cache
 def chat_tokenizer(name: str = "chatml") -> PreTrainedTokenizerFast:
-    """Byte-level BPE with a family's control tokens and template; knows none of our markers. 307 tokens at most, as many as the tiny models know."""
+    """Byte-level BPE with a family's control tokens and template and no marker of ours; no more tokens than `tiny`."""
     family = FAMILIES.get(name, CHATML)
     words = "user system assistant library: please renew my loan find_member get_loan reply error card not found done"
     bpe = Tokenizer(models.BPE())
