@@ -1,6 +1,7 @@
 """Chat templates: what the template itself would render, nothing that a log can forge, every step a target once."""
 
 import copy
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,7 @@ def runs(draw, fewest=1):
     ]
 
 
+@cache
 def encoder(name: str, config: PromptConfig = LARGE) -> PromptEncoder:
     found = PromptEncoder(chat_tokenizer(name), config)
     assert found.layout == "chat", found.reason

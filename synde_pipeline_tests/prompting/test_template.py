@@ -132,8 +132,8 @@ def test_recorded_runs_have_the_property_or_a_sequence_for_each_step(name):
         is_stable = encoder.is_prefix_stable(run.steps)
         assert is_stable == by_hand(name, tuple(bool(one.reasoning.strip()) for one in run.steps))
         assert is_stable == (FAMILIES[name].is_stable or len(run.steps) == 1)
-        if not is_stable and k % 8:
-            continue  # a sequence a step takes its time
+        if k % 8:
+            continue  # encoding takes its time, the verdict does not
         windows = encoder.windows(run.domain, run.task, [], run.steps)
         assert [span.index for window in windows for span in window.targets] == [one.index for one in run.steps]
         assert all(len(window.ids) <= 2048 for window in windows)
