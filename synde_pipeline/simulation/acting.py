@@ -127,9 +127,14 @@ def _costs(rows: Sequence[PlaceSums]) -> dict[str, Any]:
     }
 
 
+def success_by_place(rows: Sequence[PlaceSums], config: EvaluationConfig) -> Estimate:
+    """Success of one arm, clustered by place."""
+    return estimate(*ratios_of(rows)["success"], resamples(len(rows), config), config.confidence)
+
+
 def success_of(rows: Sequence[PlaceSums], config: EvaluationConfig) -> dict[str, Any]:
-    """Success of one arm with its standard error and interval, clustered by place."""
-    found = estimate(*ratios_of(rows)["success"], resamples(len(rows), config), config.confidence)
+    """The same for tables: rounded, with the numbers of tasks and places that it rests on."""
+    found = success_by_place(rows, config)
     rounded = {name: round(value, 4) for name, value in asdict(found).items() if name != "n"}
     return {"success": rounded.pop("value"), **rounded, "n": sum(row.n_tasks for row in rows), "places": len(rows)}
 

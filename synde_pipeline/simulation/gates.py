@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from synde_pipeline.evaluation.stats import estimate, resamples
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig, PromptConfig
-from synde_pipeline.simulation.agent import Agent, Assignment, Run, by_place
+from synde_pipeline.simulation.acting import success_by_place, sums_of
+from synde_pipeline.simulation.agent import Agent, Assignment, Run
+from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.simulation.tasks import held_out_tasks
 from synde_pipeline.simulation.worlds.base import HELD_OUT, Place, Task
 from synde_pipeline.simulation.worlds.registry import WORLDS
@@ -134,9 +133,6 @@ def hint(place: Place, tool: str, option: str) -> MemoryItem:
 
 
 def _measured(gate: Gate, runs: Sequence[Run]) -> Measured:
-    config = EvaluationConfig()
-    groups = [group for _, group in by_place(runs)]
-    solved = np.array([sum(run.is_success for run in group) for group in groups], np.float64)
-    tried = np.array([len(group) for group in groups], np.float64)
-    found = estimate(solved, tried, resamples(len(groups), config), config.confidence)
-    return Measured(gate, found.value, found.se, found.low, found.high, len(runs), len(groups))
+    rows = sums_of(Timed(runs, 0.0))
+    found = success_by_place(rows, EvaluationConfig())
+    return Measured(gate, found.value, found.se, found.low, found.high, len(runs), len(rows))

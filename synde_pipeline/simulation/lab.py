@@ -136,7 +136,7 @@ class Lab:
 class Timed:
     """Runs and the CPU seconds that they took."""
 
-    runs: list[Run]
+    runs: Sequence[Run]
     cpu_s: float
 
 

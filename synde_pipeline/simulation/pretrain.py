@@ -23,6 +23,7 @@ from synde_pipeline.settings import PromptConfig
 from synde_pipeline.simulation.corpus import Corpus, Mix, Sequence_
 from synde_pipeline.simulation.tokenizer import build_tokenizer
 from synde_pipeline.storage import write_atomically
+from synde_pipeline.training.pretrain import muon_and_adamw, new_model
 
 CHECKPOINT = "checkpoint.pt"
 """File in the work folder that an interrupted training goes on from."""
@@ -219,24 +220,9 @@ class Trainer:
 
 def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden,
-        intermediate_size=recipe.intermediate,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        rope_parameters={"rope_type": "default", "rope_theta": recipe.theta},
-        max_position_embeddings=1024,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    rope = {"rope_type": "default", "rope_theta": recipe.theta}
+    model = new_model(tokenizer, recipe, rope_parameters=rope, max_position_embeddings=1024, tie_word_embeddings=False)
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=recipe.embedding_std)
     torch.nn.init.zeros_(model.lm_head.weight)
     # Eager attention: the fused one in bfloat16 takes twice the time backwards on CPU.
@@ -245,14 +231,7 @@ def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
 
 
 def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
-    import torch
-
-    matrices = [p for name, p in model.named_parameters() if "layers" in name and p.dim() == 2]
-    others = [p for name, p in model.named_parameters() if "layers" not in name or p.dim() != 2]
-    optimizers = [
-        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0),
-    ]
+    optimizers = muon_and_adamw(model, recipe, beta2=0.99, weight_decay=0.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

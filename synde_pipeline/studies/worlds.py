@@ -8,7 +8,6 @@ were trained on other places.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from synde_pipeline.base_model import Base, load, one_thread
-from synde_pipeline.evaluation.stats import estimate, resamples
 from synde_pipeline.models.bank import champion_bank
 from synde_pipeline.models.compose import ADAPTERS, add_adapters
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.settings import PRESETS, Settings, TrainingConfig
 from synde_pipeline.settings import load as load_settings
-from synde_pipeline.simulation.agent import Agent, Assignment, Run, by_place
-from synde_pipeline.simulation.lab import Lab
+from synde_pipeline.simulation.acting import success_of, sums_of
+from synde_pipeline.simulation.agent import Agent, Assignment
+from synde_pipeline.simulation.lab import Lab, Timed
 from synde_pipeline.simulation.loop import DAYS
 from synde_pipeline.simulation.tasks import date_of, day_number, held_out_tasks, places
 from synde_pipeline.simulation.worlds.base import Task
@@ -54,16 +51,14 @@ class Laboratory:
     """Index of each task's adapter, -1 for none."""
 
     @classmethod
-    def open(cls, home: Path) -> "Laboratory":
-        """Load a home of `synde demo`."""
-        os.environ["SYNDE_HOME"] = str(home)
-        settings = load_settings()
+    def open(cls, settings: Settings, n_tasks: int = N_TASKS) -> "Laboratory":
+        """Load the laboratory that these settings name."""
         warehouse = Warehouse(settings.warehouse)
         lab = Lab(warehouse, settings)
         config = settings.simulation
         assert config is not None  # noqa: S101 - a home of the demo
         last = max(day_number(date.fromisoformat(key)) for key in warehouse.keys(DAYS))
-        tasks = held_out_tasks(places(config, last), "report", N_TASKS, last + 1)
+        tasks = held_out_tasks(places(config, last), "report", n_tasks, last + 1)
         rows = champion_bank(warehouse, lab.base.hash)
         table = {place: k for k, row in enumerate(rows) for place in row.places}
         weights = [read(warehouse.folder(ADAPTERS, row.cycle) / row.folder) for row in rows]
@@ -85,16 +80,8 @@ class Laboratory:
         encoder = PromptEncoder(base.tokenizer, self.lab.settings.prompt)
         agent = Agent(base.model, base.tokenizer, encoder, seed=17, routed=bank.routed if bank else None)
         where = list(routes) or [-1] * len(self.tasks)
-        return _rate(agent.act([Assignment(*row) for row in zip(self.tasks, shown, where, strict=True)]), self.lab)
-
-
-def _rate(runs: Sequence[Run], lab: Lab) -> dict[str, Any]:
-    groups = [group for _, group in by_place(runs)]
-    solved = np.array([sum(run.is_success for run in group) for group in groups], np.float64)
-    tried = np.array([len(group) for group in groups], np.float64)
-    config = lab.settings.evaluation
-    found = estimate(solved, tried, resamples(len(groups), config), config.confidence)
-    return {"success": round(found.value, 4), "se": round(found.se, 4), "n": len(runs), "places": len(groups)}
+        runs = agent.act([Assignment(*row) for row in zip(self.tasks, shown, where, strict=True)])
+        return success_of(sums_of(Timed(runs, 0.0)), self.lab.settings.evaluation)
 
 
 def study(mine: Laboratory, other: Laboratory) -> dict[str, dict[str, Any]]:
@@ -116,14 +103,14 @@ def study(mine: Laboratory, other: Laboratory) -> dict[str, dict[str, Any]]:
     # As many steps as all adapters of the bank had together.
     one = ONE.model_copy(update={"max_steps": (ONE.max_steps or 0) * len(mine.adapters)})
     trained = train(base.model, [mine.rows(one)], one)
-    add("one adapter for all", (0, 3, 4), lambda k: mine.success(base, k, [0] * N_TASKS, trained.bank))
+    add("one adapter for all", (0, 3, 4), lambda k: mine.success(base, k, [0] * len(mine.tasks), trained.bank))
     trained.bank.remove()
     for name, alpha in (("sum", 1.0), ("mean", 1 / max(len(mine.adapters), 1))):
         merged = load(mine.lab.warehouse)
         add_adapters(merged.model, [(adapter, alpha) for adapter in mine.adapters])
         add(f"merged, {name} of the bank", (0, 3, 4), lambda k, merged=merged: mine.success(merged, k))
     trained = train(base.model, [mine.rows(PRESETS["paper"])], PRESETS["paper"])
-    add("preset paper", (0, 3, 4), lambda k: mine.success(base, k, [0] * N_TASKS, trained.bank))
+    add("preset paper", (0, 3, 4), lambda k: mine.success(base, k, [0] * len(mine.tasks), trained.bank))
     trained.bank.remove()
     return found
 
@@ -167,7 +154,7 @@ def table(results: Sequence[dict[str, dict[str, Any]]]) -> str:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit("expected: two homes of `synde demo` or more, of different seeds: each is another one's control")
-    homes = [Laboratory.open(Path(word)) for word in sys.argv[1:]]
+    homes = [Laboratory.open(load_settings(Path(word))) for word in sys.argv[1:]]
     with one_thread():
         rows = [study(home, homes[k - 1]) for k, home in enumerate(homes)]
     sys.stdout.write(json.dumps(rows) + "\n" + table(rows) + "\n")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -152,12 +152,7 @@ def _train(windows: Sequence[list[int]], tokenizer: Any, config: PretrainConfig)
     from torch.nn.functional import cross_entropy
 
     model = new_model(tokenizer, config)
-    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
-    optimizers = [
-        torch.optim.Muon(matrices, lr=config.matrix_rate, weight_decay=0.1),
-        torch.optim.AdamW(others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimizers = muon_and_adamw(model, config, beta2=0.95, weight_decay=0.1)
     n_steps = min(config.max_steps, config.epochs * len(windows))
     schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda k: _ramp(k, n_steps)) for one in optimizers]
     generator = torch.Generator().manual_seed(config.seed)
@@ -185,24 +180,56 @@ def _ramp(step: int, n_steps: int) -> float:
     return min(1.0, (step + 1) / (0.05 * n_steps), (n_steps - step) / (0.4 * n_steps))
 
 
-def new_model(tokenizer: Any, config: PretrainConfig) -> Any:
-    """A freshly initialised small Llama with tied embeddings, seeded."""
+class LlamaRecipe(Protocol):
+    """What a small Llama is made of and how fast it learns; `PretrainConfig` is one."""
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def hidden(self) -> int: ...  # noqa: D102
+    @property
+    def layers(self) -> int: ...  # noqa: D102
+    @property
+    def heads(self) -> int: ...  # noqa: D102
+    @property
+    def intermediate(self) -> int: ...  # noqa: D102
+    @property
+    def matrix_rate(self) -> float: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+
+
+def new_model(tokenizer: Any, recipe: LlamaRecipe, **config: Any) -> Any:
+    """A freshly initialised small Llama, seeded; embeddings are tied unless `config` says otherwise."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(config.seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden,
-            intermediate_size=config.intermediate,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    torch.manual_seed(recipe.seed)
+    sizes = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": recipe.hidden,
+        "intermediate_size": recipe.intermediate,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.heads,
+        "num_key_value_heads": recipe.heads,
+    }
+    tokens = {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    defaults = {"max_position_embeddings": 4096, "tie_word_embeddings": True}
+    return LlamaForCausalLM(LlamaConfig(**sizes, **tokens, **{**defaults, **config}))
+
+
+def muon_and_adamw(model: Any, recipe: LlamaRecipe, *, beta2: float, weight_decay: float) -> list[Any]:
+    """Muon on the layers' matrices, with the weight decay; AdamW on embeddings, head and norms, without."""
+    import torch
+
+    named = list(model.named_parameters())
+    matrices = [parameter for name, parameter in named if "layers" in name and parameter.dim() == 2]
+    others = [parameter for name, parameter in named if "layers" not in name or parameter.dim() != 2]
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=weight_decay),
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, beta2), weight_decay=0.0),
+    ]
