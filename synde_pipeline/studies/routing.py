@@ -25,6 +25,7 @@ from synde_pipeline.models.keys import DomainKeys, Key, key_of, keys_of_groups
 from synde_pipeline.models.route import Asked, Nearest, Place, Router
 from synde_pipeline.records import MemoryItem, content_hash, split_of
 from synde_pipeline.settings import EvaluationConfig, ModelsConfig, SimulationConfig
+from synde_pipeline.settings import load as load_settings
 from synde_pipeline.simulation.acting import success_of, sums_of
 from synde_pipeline.simulation.agent import Agent, Assignment
 from synde_pipeline.simulation.lab import asked_of, timed
@@ -89,7 +90,7 @@ class Actor:
 
 def study(home: Path) -> dict[str, dict[str, Any]]:
     """All conditions of one laboratory: counts of routing, and success by weights alone and with memory."""
-    mine = Laboratory.open(home)
+    mine = Laboratory.open(load_settings(home))
     config = mine.lab.settings.simulation
     assert config is not None  # noqa: S101 - a home of the demo
     rows = champion_bank(mine.lab.warehouse, mine.lab.base.hash)
