@@ -17,7 +17,13 @@ _NAME = "synde_packed"
 
 @contextmanager
 def packed_attention(model: Any) -> Iterator[None]:
-    """Let the model's calls inside attend by sequence; they need `sequence_lengths`, an argument of ours."""
+    """Let the model's calls inside attend by sequence; they need `sequence_lengths`, an argument of ours.
+
+    Raises:
+        ValueError: the family does not go through the attention interface.
+    """
+    if not model._can_set_attn_implementation():
+        raise ValueError(f"{type(model).__name__} has attention of its own")
     AttentionInterface.register(_NAME, attend)
     before = model.config._attn_implementation
     model.set_attn_implementation(_NAME)

@@ -197,9 +197,13 @@ class AdapterBank:
             if x.dim() == 3 and x.shape[0] != n_batch:
                 raise ValueError(f"a batch of {x.shape[0]} rows met adapters for {n_batch}")
             x = x.reshape(n_batch, -1, slot.n_in)
-            low = torch.bmm(x, a.expand(n_batch, -1, -1).transpose(1, 2))  # (batch, tokens, rank)
-            flat = output.reshape(n_batch, -1, slot.n_out)
-            return torch.baddbmm(flat, low, b.expand(n_batch, -1, -1).transpose(1, 2), alpha=self.scale).view_as(output)
+            low = torch.bmm(x.to(a.dtype), a.expand(n_batch, -1, -1).transpose(1, 2))  # (batch, tokens, rank)
+            flat = output.reshape(n_batch, -1, slot.n_out).to(a.dtype)
+            return (
+                torch.baddbmm(flat, low, b.expand(n_batch, -1, -1).transpose(1, 2), alpha=self.scale)
+                .to(output.dtype)
+                .view_as(output)
+            )
 
         return add
 

@@ -60,6 +60,12 @@ class TargetRows:
         return whole.index_copy(0, self.rows, output.flatten(0, -2)).view(*self._shape[:-1], -1)
 
 
+def layer_names(targets: Sequence[str]) -> list[str]:
+    """The decoder layers that hold targets, in the model's order."""
+    found = [_LAYER.match(name) for name in targets]
+    return list(dict.fromkeys(f"{match['layers']}.{match['number']}" for match in found if match))
+
+
 def _within(name: str, parent: str) -> bool:
     return name == parent or name.startswith(parent + ".")
 

@@ -75,11 +75,10 @@ def train(
     """Train one fresh adapter for each group of rows by AdamW.
 
     Raises:
-        InputError: a group teaches nothing, a row is too long for the model, or `negated` was not allowed.
+        InputError: a group teaches nothing, a row is too long for the model, the machine too small, or `negated` was
+            not allowed.
     """
     _check(model, groups, config)
-    # The base's own dropout (GPT-2 has some) stays off: its random numbers would tie the groups together.
-    model.eval().requires_grad_(False)
     bank = AdapterBank.fresh(model, len(groups), config)
     _after(bank, run)
     return fit(bank, model, groups, config, run)
@@ -95,20 +94,25 @@ def fit(
     """Train the adapters of a bank from where they stand."""
     from synde_pipeline.training.checkpoint import checkpoint_at
     from synde_pipeline.training.engine import Engine
+    from synde_pipeline.training.machine import check_memory, held
     from synde_pipeline.training.optimise import Optimisation
     from synde_pipeline.training.packing import TrainingSequence
     from synde_pipeline.training.references import with_references
 
-    engine = Engine(model, bank, config, run.machine)
-    sequences = [[TrainingSequence.of(row, config) for row in rows] for rows in groups]
-    with engine.running([one for members in sequences for one in members]):
-        sequences = [with_references(engine, members, config) for members in sequences]
-        optimisation = Optimisation(engine, sequences, config)
-        checkpoint = None
-        if run.checkpoint is not None:
-            checkpoint = checkpoint_at(run.checkpoint, optimisation, config, run.machine)
-            checkpoint.resume(optimisation)
-        _steps(optimisation, run, checkpoint)
+    check_memory(model, groups, config, run.machine)
+    # The base's own dropout (GPT-2 has some) stays off: its random numbers would tie the groups together.
+    model.eval().requires_grad_(False)
+    with held(model, bank, config, run.machine):
+        engine = Engine(model, bank, config, run.machine)
+        sequences = [[TrainingSequence.of(row, config) for row in rows] for rows in groups]
+        with engine.running([one for members in sequences for one in members]):
+            sequences = [with_references(engine, members, config) for members in sequences]
+            optimisation = Optimisation(engine, sequences, config)
+            checkpoint = None
+            if run.checkpoint is not None:
+                checkpoint = checkpoint_at(run.checkpoint, optimisation, config, run.machine)
+                checkpoint.resume(optimisation)
+            _steps(optimisation, run, checkpoint)
     targets = [sum(weight > 0 for row in rows for weight in row["weights"]) for rows in groups]
     return Trained(bank, optimisation.curves, targets, optimisation.peaks)
 
@@ -140,6 +144,7 @@ def _steps(optimisation: Any, run: TrainingRun, checkpoint: Any) -> None:
                 checkpoint.write(optimisation)
             if run.on_step is not None:
                 run.on_step(report)
+            bar.set_postfix(loss=f"{sum(report.losses.values()) / len(active):.3f}", refresh=False)
             bar.update()
 
 
