@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -189,33 +188,6 @@ def load_folder(folder: Path, header: Header) -> Base:
     )
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     return Base(model.eval(), tokenizer, header)
-
-
-def load_in_4bit(folder: Path) -> Any:
-    """Load a model folder with its frozen matrices in 4 bits, for training alone: merging starts from full precision.
-
-    Raises:
-        BaseModelError: there is no GPU, or bitsandbytes is not installed.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
-        lacks = "bitsandbytes" if torch.cuda.is_available() else "a GPU"
-        raise BaseModelError(
-            f"weights_dtype=4bit on a machine without {lacks}",
-            expected="an NVIDIA GPU that torch sees, and bitsandbytes",
-            remedy="set weights_dtype to bfloat16 or float32, or `pip install bitsandbytes`",
-        )
-    how = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), quantization_config=how, use_safetensors=True, trust_remote_code=False, local_files_only=True
-    ).eval()
 
 
 def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from synde_pipeline.errors import InputError
+from synde_pipeline.base_model import lora_targets
+from synde_pipeline.errors import BaseModelError, InputError
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.settings_slow import MachineConfig
 from synde_pipeline.training.bank import AdapterBank
@@ -29,6 +31,32 @@ def device_of(machine: MachineConfig) -> torch.device:
     return torch.device("cuda" if has_gpu and machine.device != "cpu" else "cpu")
 
 
+def load_in_4bit(folder: Path) -> Any:
+    """Load a model folder with its frozen matrices in 4 bits, for training alone: merging starts from full precision.
+
+    Raises:
+        BaseModelError: there is no GPU, or bitsandbytes is not installed.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
+        lacks = "bitsandbytes" if torch.cuda.is_available() else "a GPU"
+        raise BaseModelError(
+            f"weights_dtype=4bit on a machine without {lacks}",
+            expected="an NVIDIA GPU that torch sees, and bitsandbytes",
+            remedy="set weights_dtype to bfloat16 or float32, or `pip install bitsandbytes`",
+        )
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        str(folder), quantization_config=how, use_safetensors=True, trust_remote_code=False, local_files_only=True
+    ).eval()
+
+
 @contextmanager
 def held(model: Any, bank: AdapterBank, config: TrainingConfig, machine: MachineConfig) -> Iterator[None]:
     """Hold the frozen weights on the training device in the training type; the given ones come back untouched.
@@ -40,7 +68,7 @@ def held(model: Any, bank: AdapterBank, config: TrainingConfig, machine: Machine
     if (config.weights_dtype == "4bit") != is_4bit:
         raise InputError(
             f"weights_dtype={config.weights_dtype} with a model that is{'' if is_4bit else ' not'} quantised",
-            remedy="load it by base_model.load_in_4bit for 4bit, by base_model.load for the others",
+            remedy="load it by load_in_4bit for 4bit, by base_model.load for the others",
         )
     device = device_of(machine)
     dtype = torch.bfloat16 if config.weights_dtype == "bfloat16" else torch.float32
@@ -68,8 +96,6 @@ def estimate_memory(model: Any, groups: Sequence[Sequence[Any]], config: Trainin
         config: of the training.
         machine: its limits.
     """
-    from synde_pipeline.base_model import lora_targets
-
     shape = model.config.get_text_config()
     modules = dict(model.named_modules())
     targets = [modules[name] for name in lora_targets(model, o_proj=config.o_proj)]

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from synde_pipeline.base_model import load_in_4bit
 from synde_pipeline.errors import BaseModelError, InputError
 from synde_pipeline.settings_slow import MachineConfig
-from synde_pipeline.training.machine import estimate_memory, held
+from synde_pipeline.training.machine import estimate_memory, held, load_in_4bit
 from synde_pipeline.training.train import TrainingRun, train
 from synde_pipeline_tests.models_for_tests import save_model, tiny
 from synde_pipeline_tests.training.test_train import CONFIG, GROUPS, ROWS, nll, our_gradients, random_bank
