@@ -30,7 +30,7 @@ class TrainingSequence:
     base_log_p: Any = None
     """(targets,), float32: log probability under the base, where the loss asks for it."""
     teacher_log_p: Any = None
-    """(taught, vocabulary), float16: what the teacher predicts, where it fits in memory."""
+    """(taught, vocabulary), float32: what the teacher predicts, where it fits in memory."""
 
     @classmethod
     def of(cls, row: ShardRow, config: TrainingConfig) -> "TrainingSequence":
