@@ -81,7 +81,7 @@ class Trial:
             scribe = scribe_of(simulation)
             shard = build_shard(lab.warehouse, cycle, lab.memory, lab.encoder, settings, scribe)
             groups = groups_to_train(shard.rows, groups_of(lab.warehouse, cycle, config.scopes_per_adapter))
-            trained = train_groups(lab.base, groups, config)
+            trained = train_groups(lab.base, groups, config, None)
             for index, group in enumerate(groups):
                 routes |= dict.fromkeys(((cycle.domain, scope) for scope in group.scopes), len(adapters))
                 adapters.append(trained.bank.weights(index))
