@@ -32,7 +32,8 @@ from synde_pipeline.logs.logger import LandingWriter
 from synde_pipeline.logs.reading import DayRule, native_files, read_file
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
+from synde_pipeline.models.adapters import train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.records import MemoryItem, Trajectory
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import BufferConfig, Settings, load

@@ -1,5 +1,7 @@
 """Shards -> adapters -> merged models."""
 
+from functools import partial
+
 import dagster as dg
 
 from synde_pipeline.defs.partitions import training_cycles
@@ -8,10 +10,12 @@ from synde_pipeline.defs.stages import OWNERS, metadata_of
 from synde_pipeline.defs.training import base_model, training_shards
 from synde_pipeline.laboratory import base_data_for
 from synde_pipeline.lease import lease
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.ancestry import lineage_table
-from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.models.merge import merge_cycle
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.cycles import find_cycle
+from synde_pipeline.training.train import StepReport
 
 
 @dg.asset(
@@ -28,7 +32,9 @@ def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeR
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
         given = base_data_for(warehouse, synde.settings)
-        header, is_new = train_cycle(warehouse, cycle, synde.settings.training, given)
+        settings = synde.settings
+        on_step = partial(_observe, context)
+        header, is_new = train_cycle(warehouse, cycle, settings.training, given, settings.machine, on_step)
     loss = header.info["loss"]
     values = {"first_loss": loss[0], "last_loss": loss[-1], "trained": is_new}
     return dg.MaterializeResult(
@@ -39,6 +45,22 @@ def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeR
             "lineage": _lineage(warehouse, header),
         }
     )
+
+
+def _observe(context: dg.AssetExecutionContext, report: StepReport) -> None:
+    """Show a training while it runs: a line now and then, and numbers that Dagster plots where they were measured."""
+    mean = sum(report.losses.values()) / len(report.losses)
+    if report.step % 10 == 0:
+        context.log.info(f"step {report.step} of {report.n_steps}: loss {mean:.4f}")
+    if report.kl_to_base:
+        seen = {
+            "step": report.step,
+            "loss": mean,
+            "unlikelihood_share": report.unlikelihood_share,
+            "kl_to_base": sum(report.kl_to_base.values()) / len(report.kl_to_base),
+        }
+        where = {"asset_key": context.asset_key, "partition": context.partition_key}
+        context.log_event(dg.AssetObservation(**where, metadata=seen))
 
 
 @dg.asset(

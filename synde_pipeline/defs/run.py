@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -28,6 +28,8 @@ from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.buffer import cycles
 
 Say = Callable[[str], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Each daily artefact and the artefacts of the same day that it must have been made from.
 CHAIN = {
@@ -43,6 +45,19 @@ class RunFailedError(SyndeError):
     """A Dagster run failed; what was published before it stays, the rest was not touched."""
 
 
+def _says_interrupted(work: Callable[P, T]) -> Callable[P, T]:
+    """Ctrl-C between two Dagster runs reads like one inside."""
+
+    @wraps(work)
+    def wrapped(*args: P.args, **words: P.kwargs) -> T:
+        try:
+            return work(*args, **words)
+        except KeyboardInterrupt:
+            raise _interrupted() from None
+
+    return wrapped
+
+
 @dataclass
 class RunSummary:
     """What a call of `run` did."""
@@ -55,6 +70,7 @@ class RunSummary:
     report_path: str | None = None
 
 
+@_says_interrupted
 def run(
     settings: Settings,
     days: Sequence[date] | None = None,

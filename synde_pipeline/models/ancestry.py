@@ -18,7 +18,7 @@ from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.daily import DELTAS, MEMORY
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.compose import ADAPTERS
-from synde_pipeline.models.merge import MERGED, SHARDS
+from synde_pipeline.models.merge import MERGED
 from synde_pipeline.models.registry import champion
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import MemoryConfig
@@ -26,6 +26,7 @@ from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import SOURCE
 from synde_pipeline.training.cycles import ARTEFACT as CYCLES
 from synde_pipeline.training.cycles import claimed_examples
+from synde_pipeline.training.daily import SHARDS
 
 REPORTS = "eval_reports"
 TRAJECTORIES, ITEMS, CHAMPION = "trajectories", "memory_items", "champion"

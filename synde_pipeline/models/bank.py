@@ -27,7 +27,7 @@ from synde_pipeline.training.base_replay import BaseData, with_base
 from synde_pipeline.training.buffer import Cycle, cycles
 from synde_pipeline.training.lora import read, write
 from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train import Trained, train
+from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train
 
 TABLE = "bank.json"
 ROUTING = "routing.json"
@@ -82,7 +82,13 @@ def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Gr
     ]
 
 
-def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig, data: BaseData | None) -> Trained:
+def train_groups(
+    base: Base,
+    groups: Sequence[Group],
+    config: TrainingConfig,
+    data: BaseData | None,
+    run: TrainingRun = UNATTENDED,
+) -> Trained:
     """Train every group's adapter from scratch on the pinned base, in one pass; others' rows and `data` anchor it."""
     pad_id = base.tokenizer.pad_token_id or 0
     every = [row for group in groups for row in group.rows]
@@ -92,7 +98,7 @@ def train_groups(base: Base, groups: Sequence[Group], config: TrainingConfig, da
         n = round(config.anchors * len(group.rows))
         own = [*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)]
         rows.append(with_base(own, data, config.base_replay, seed=group.folder) if data else own)
-    return train(base.model, rows, config)
+    return train(base.model, rows, config, run)
 
 
 def write_groups(

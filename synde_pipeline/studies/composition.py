@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.base_model import one_thread
-from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.models.adapters import train_cycle
+from synde_pipeline.models.merge import merge_cycle
 from synde_pipeline.models.registry import Served, promote, served_of
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PRESETS, TrainingConfig

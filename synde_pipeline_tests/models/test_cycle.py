@@ -13,8 +13,9 @@ from synde_pipeline.evaluation.arms import evaluate_cycle, learned_tasks, learne
 from synde_pipeline.evaluation.due import is_due
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.logs.daily import load_all
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import checked_entry, ledger_before
-from synde_pipeline.models.merge import MERGED, fresh_merged, merge_cycle, train_cycle
+from synde_pipeline.models.merge import MERGED, fresh_merged, merge_cycle
 from synde_pipeline.models.registry import reject
 from synde_pipeline.settings import BufferConfig, EvaluationConfig, MemoryConfig, PromptConfig, Settings
 from synde_pipeline.training.buffer import freeze_cycles

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from synde_pipeline.base_model import load
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS, ledger_before
 from synde_pipeline.models.guard import guarded
-from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.models.merge import merge_cycle
 from synde_pipeline.settings import BufferConfig, TrainingConfig
 from synde_pipeline.training.base_replay import Texts
 from synde_pipeline.training.buffer import freeze_cycles

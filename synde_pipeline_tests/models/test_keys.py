@@ -10,10 +10,11 @@ import torch
 
 from synde_pipeline.base_model import load
 from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.bank import candidate_bank, keys_of, load_bank, router_of
 from synde_pipeline.models.compose import ADAPTERS, add_adapters
 from synde_pipeline.models.keys import read_keys
-from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.models.registry import promote
 from synde_pipeline.models.route import Asked, keys_by_domain
 from synde_pipeline.settings import ModelsConfig

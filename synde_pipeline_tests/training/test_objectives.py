@@ -11,7 +11,8 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.models.merge import merge_cycle, train_cycle
+from synde_pipeline.models.adapters import train_cycle
+from synde_pipeline.models.merge import merge_cycle
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem, Support
 from synde_pipeline.reflection.daily import publish_reflections
