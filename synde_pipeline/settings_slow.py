@@ -102,7 +102,7 @@ class TrainingConfig(Config):
     no log shows."""
     ewc: Literal["off", "kfac", "diagonal"] = "off"
     """Elastic weight consolidation on delta W (theory notes E.1): K-FAC, or a diagonal Kronecker Fisher."""
-    ewc_strength: float = Field(default=1e-3, ge=0)
+    ewc_strength: float = Field(default=1e-2, ge=0)
     """Factor of its penalty; the Fisher is normalised to mean 1, so one number suits models of all sizes."""
     scopes_per_adapter: int = Field(default=0, ge=0)
     """Scopes that share an adapter under `routed`; 0 = one adapter for all. How many rank 1 holds is

@@ -75,12 +75,13 @@ METHODS = (
     Method("replay 20 %", old=0.2),
     Method("replay 60 %", old=0.6),
     Method("base replay 25 %", base=0.25),
-    Method("EWC, K-FAC", "kfac", 1e-3),
-    Method("EWC, diagonal", "diagonal", 1e-3),
+    Method("EWC, K-FAC", "kfac", 1e-2),
+    Method("EWC, diagonal", "diagonal", 1e-2),
     Method("L2 on delta W", "l2", 1e-3),
     Method("null space, p = .99", "null space"),
     Method("leak penalty", "leak", 1e-2),
-    Method("replay 20 % and K-FAC", "kfac", 1e-3, old=0.2),
+    Method("replay 20 % and K-FAC", "kfac", 1e-2, old=0.2),
+    Method("replay 60 % and K-FAC", "kfac", 1e-2, old=0.6),
 )
 
 
