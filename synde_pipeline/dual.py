@@ -23,7 +23,7 @@ from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.evaluation.gate import Verdict, decide
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.evaluation.status import status
-from synde_pipeline.laboratory import report_of, scribe_for
+from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
 from synde_pipeline.lease import lease
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
@@ -197,8 +197,8 @@ class DualLearningSystem:
         warehouse, settings = self.warehouse, self.settings
         base = ensure_base(warehouse, settings)
         publish_shard(warehouse, cycle, settings, scribe_for(settings))
-        _, is_new = train_cycle(warehouse, cycle, settings.training)
-        merge_cycle(warehouse, cycle)
+        _, is_new = train_cycle(warehouse, cycle, settings.training, base_data_for(warehouse, settings))
+        merge_cycle(warehouse, cycle, settings.models)
         report = report_of(warehouse, cycle, settings)
         publish(warehouse, cycle.key, report, {MERGED: report["model"]["hash"]})
         return Finished(cycle.key, is_new, decide(warehouse, cycle, base.content_hash), report)

@@ -6,18 +6,20 @@ from datetime import timedelta
 
 import pytest
 
+from synde_pipeline.defs.run import run as materialise
 from synde_pipeline.dual import DualLearningSystem
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.reading import fixed_per_day
 from synde_pipeline.models.registry import champion
-from synde_pipeline.settings import BufferConfig, MemoryConfig, Settings, TrainingConfig
+from synde_pipeline.settings import BufferConfig, MemoryConfig, ModelsConfig, Settings, TrainingConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline_tests.helpers import DAY, called, trajectory
+from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import GOOD, TRAIN
 from synde_pipeline_tests.models_for_tests import pin_tiny
 from synde_pipeline_tests.sample_logs import SAMPLE
 from synde_pipeline_tests.training.test_buffer import arrive
 
+CYCLE = ("training_shards", "adapters", "merged_models", "eval_reports")
 DAILY = ("raw_logs", "reflections", "memory_deltas", "curated_memory", "training_examples")
 
 
@@ -118,6 +120,31 @@ def test_what_is_no_trajectory_or_of_no_partition_is_refused(system):
 def test_a_home_is_enough_and_wins_over_the_environment(tmp_path):
     system = DualLearningSystem(tmp_path / "mine")
     assert system.warehouse.root == tmp_path / "mine" / "warehouse"
+
+
+@pytest.mark.slow
+def test_the_assets_make_the_same_of_the_same_logs(system, tmp_path):
+    texts = tmp_path / "base.txt"
+    texts.write_text("please renew my loan\n" * 40, "utf-8")
+    settings = system.settings.model_copy(
+        update={
+            "models": ModelsConfig(serve_as="adapter"),
+            "training": TrainingConfig(max_steps=2, base_replay=0.5),
+            "replay_data": texts,
+        }
+    )
+    runs = [run(k) for k in range(3)]
+    mine = DualLearningSystem(settings)
+    mine.process_execution(*runs)
+    (done,) = mine.fine_tune_cycle()
+    theirs = settings.model_copy(update={"home": tmp_path / "other"})
+    pin_tiny(Warehouse(theirs.warehouse))
+    land(Warehouse(theirs.warehouse), runs)
+    assert materialise(theirs).cycles == [done.cycle]
+    for day, artefacts in ((str(DAY), DAILY), (done.cycle, CYCLE)):
+        assert hashes(mine.warehouse, day, artefacts) == hashes(Warehouse(theirs.warehouse), day, artefacts)
+    summary = materialise(settings)
+    assert (summary.days, summary.cycles) == ([], [])
 
 
 def test_it_loads_no_dagster_and_no_model_library():
