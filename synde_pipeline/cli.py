@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_bench, cli_cycles, cli_lab
+from synde_pipeline import cli_bench, cli_cycles, cli_lab, cli_models
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -38,6 +38,11 @@ app = typer.Typer(
 )
 app.command("demo")(cli_lab.demo)
 app.command("pretrain")(cli_lab.pretrain)
+app.command("champion")(cli_models.show_champion)
+app.command("promote")(cli_models.promote)
+app.command("rollback")(cli_models.rollback)
+app.command("export")(cli_models.export)
+app.command("gc")(cli_models.collect_garbage)
 app.command("train")(cli_cycles.train)
 app.command("lineage")(cli_cycles.lineage)
 app.command("bench")(cli_bench.bench)

@@ -25,6 +25,8 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.records import SCHEMA_VERSION, content_hash
 
 HEADER_KEY = b"synde"
+STAGE = ".tmp-"
+"""Prefix of what is being written, or being removed: never part of an artefact."""
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -58,7 +60,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def _staged(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; fsync and rename it into place when the body succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=STAGE)
     os.close(descriptor)
     stage = Path(name)
     try:
@@ -138,7 +140,7 @@ class Warehouse:
         """
         parent = self.path(artefact, key)
         parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(dir=parent, prefix=".tmp-"))
+        stage = Path(tempfile.mkdtemp(dir=parent, prefix=STAGE))
         try:
             write(stage)
             header = describe(stage)
@@ -153,7 +155,7 @@ class Warehouse:
             shutil.rmtree(stage, ignore_errors=True)
         write_atomically(parent / "current.json", header.model_dump_json(indent=1))
         # Renamed before it is removed: a kill inside rmtree must not leave half a folder under a content's name.
-        discarded = Path(tempfile.mkdtemp(dir=parent, prefix=".tmp-"))
+        discarded = Path(tempfile.mkdtemp(dir=parent, prefix=STAGE))
         for old in list(parent.iterdir()):
             if old.is_dir() and old not in (final, discarded) and "=" not in old.name:
                 old.rename(discarded / old.name)

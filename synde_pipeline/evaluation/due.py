@@ -32,5 +32,5 @@ def standing(warehouse: Warehouse) -> Standing:
     """What became of all cycles: turned down by the gate, or not trained and judged yet."""
     known = champion(warehouse)
     headers = {cycle.key: warehouse.header(ADAPTERS, cycle.key) for cycle in cycles(warehouse)}
-    rejected = {key for key, found in headers.items() if found and known.verdict_on(key, found.content_hash) is False}
+    rejected = {key for key, found in headers.items() if found and known.rejected(key, found.content_hash)}
     return Standing(frozenset(rejected), frozenset(cycle.key for cycle in due_cycles(warehouse)))

@@ -4,7 +4,7 @@ What the rows amount to is decided by `curate.fold`; this module only keeps them
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from synde_pipeline.records import Delta
 from synde_pipeline.storage import Warehouse
 
 TABLE = "deltas"
+
+_IN_USE = timedelta(hours=1)
+"""Younger versions may be read, or written to, by another process."""
 
 DELTAS = pa.schema(
     [
@@ -62,16 +65,17 @@ def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
 def _open(warehouse: Warehouse) -> Any:
     import lancedb  # heavy: only where the store is touched
 
-    return lancedb.connect(_folder(warehouse))
+    return lancedb.connect(memory_folder(warehouse))
 
 
-def _folder(warehouse: Warehouse) -> Path:
+def memory_folder(warehouse: Warehouse) -> Path:
+    """Folder of the database."""
     return warehouse.root / "curated_memory" / "lance"
 
 
 def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
     """Make `rows` the ledger's rows of a day, in one commit; other days' rows are never touched."""
-    _folder(warehouse).mkdir(parents=True, exist_ok=True)
+    memory_folder(warehouse).mkdir(parents=True, exist_ok=True)
     table = _open(warehouse).create_table(TABLE, schema=DELTAS, exist_ok=True)
     condition = f"day = date '{day}'"
     if len(rows) == 0:
@@ -89,10 +93,26 @@ def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
 
 def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[Delta], NDArray[np.float32]]:
     """All deltas known as of a day (all days when None), and their vectors of shape (n, 384)."""
-    database = _open(warehouse) if _folder(warehouse).is_dir() else None
+    database = _open(warehouse) if memory_folder(warehouse).is_dir() else None
     if database is None or TABLE not in database.list_tables().tables:
         return [], np.zeros((0, DIM), np.float32)
     query = database.open_table(TABLE).search().select(DELTAS.names)
     if as_of is not None:
         query = query.where(f"effective_day <= date '{as_of}'")
     return from_table(query.to_arrow())
+
+
+def old_versions(warehouse: Warehouse, older_than: timedelta = _IN_USE) -> int:
+    """How many versions of the table nothing needs any more: a bank of any day is read from the newest one."""
+    database = _open(warehouse) if memory_folder(warehouse).is_dir() else None
+    if database is None or TABLE not in database.list_tables().tables:
+        return 0
+    limit = datetime.now(UTC) - older_than
+    versions = database.open_table(TABLE).list_versions()
+    return sum(version["timestamp"].astimezone(UTC) < limit for version in versions[:-1])
+
+
+def drop_old_versions(warehouse: Warehouse, older_than: timedelta = _IN_USE) -> None:
+    """Remove versions of the table older than the newest one, and the rows that only they hold."""
+    if old_versions(warehouse, older_than):
+        _open(warehouse).open_table(TABLE).optimize(cleanup_older_than=older_than)

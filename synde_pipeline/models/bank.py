@@ -16,7 +16,7 @@ from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, is_routed
 from synde_pipeline.models.keys import Key, describe, read_keys, write_keys
-from synde_pipeline.models.registry import Served, champion
+from synde_pipeline.models.registry import Champion, Served, champion
 from synde_pipeline.models.route import Asked, Place, Route, Router, keys_by_domain
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import ModelsConfig, TrainingConfig
@@ -132,13 +132,15 @@ def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
 # -- which adapters are in a bank -----------------------------------------------------------------------------------
 
 
-def candidate_bank(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[BankRow]:
+def candidate_bank(warehouse: Warehouse, cycle: Cycle, base_hash: str, known: Champion | None = None) -> list[BankRow]:
     """The bank of the domain if this cycle passes: its adapters, and the newest accepted ones of all other scopes.
+
+    Accepted by the champion as it is, or as it is `known`.
 
     Raises:
         LineageError: one of the adapters is missing or was made from other inputs.
     """
-    known = champion(warehouse)
+    known = known or champion(warehouse)
     entries: list[Entry] = []
     for before in cycles(warehouse):
         header = warehouse.header(ADAPTERS, before.key)

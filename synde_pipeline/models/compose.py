@@ -12,7 +12,7 @@ from typing import Any, get_args
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs
-from synde_pipeline.models.registry import champion
+from synde_pipeline.models.registry import Champion, champion
 from synde_pipeline.settings_slow import Composition, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import Cycle, cycles
@@ -58,15 +58,16 @@ class Entry:
     alpha: float = 1.0
 
 
-def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[Entry]:
+def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str, known: Champion | None = None) -> list[Entry]:
     """The domain's ledger before a cycle: the adapters of its earlier cycles, in order.
 
-    Left out are rejected adapters, which never enter a ledger, routed ones, and those that a later one stands for.
+    Left out are adapters that were rejected, by the champion as it is or as it is `known`, and so never enter a ledger,
+    routed ones, and those that a later one stands for.
 
     Raises:
         LineageError: one is missing, was trained on another base, or on another ledger.
     """
-    known = champion(warehouse)
+    known = known or champion(warehouse)
     entries: list[Entry] = []
     for before in cycles(warehouse):
         if before.domain != cycle.domain or before.number >= cycle.number:
@@ -74,8 +75,9 @@ def ledger_before(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> list[En
         header = warehouse.header(ADAPTERS, before.key)
         if header is not None and not rule_of(header).in_ledger:
             continue
-        entry = checked_entry(warehouse, before, base_hash, entries)
-        if known.verdict_on(before.key, entry.adapter_hash) is not False:
+        # What is out needs no check: it may stand on others that are out as well.
+        if header is None or known.verdict_on(before.key, header.content_hash) is not False:
+            entry = checked_entry(warehouse, before, base_hash, entries)
             entries = ledger_with(warehouse, entries, entry)
     return entries
 

@@ -30,7 +30,7 @@ from synde_pipeline.models.compose import (
     ledger_hash,
     ledger_with,
 )
-from synde_pipeline.models.registry import Served
+from synde_pipeline.models.registry import Champion, Served, champion
 from synde_pipeline.models.route import Place
 from synde_pipeline.models.serve_as import MERGED, is_collected, kind_for, load_ledger, write_ledger
 from synde_pipeline.settings import ModelsConfig
@@ -80,12 +80,12 @@ class _Held:
         return table_of_rows(self.bank) if self.bank else table_of(self.ledger)
 
 
-def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> _Held:
+def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str, known: Champion | None = None) -> _Held:
     header = warehouse.header(ADAPTERS, cycle.key)
     if header is not None and is_routed(header):
-        rows = candidate_bank(warehouse, cycle, base_hash)
+        rows = candidate_bank(warehouse, cycle, base_hash, known)
         return _Held({"base_model": base_hash, "ledger": bank_hash(rows)}, [], rows)
-    before = ledger_before(warehouse, cycle, base_hash)
+    before = ledger_before(warehouse, cycle, base_hash, known)
     entries = ledger_with(warehouse, before, checked_entry(warehouse, cycle, base_hash, before))
     return _Held({"base_model": base_hash, "ledger": ledger_hash(entries)}, entries, [])
 
@@ -93,15 +93,22 @@ def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> _Held:
 def fresh_merged(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> Header:
     """Header of a cycle's merged model or bank, after all its adapters were compared with the warehouse.
 
+    A model that was decided on is compared with what was accepted then: going back later does not make it stale.
+
     Raises:
         LineageError: the model, one of its adapters or a shard is missing or stale.
     """
-    held = _held(warehouse, cycle, base_hash)
+    return _fresh(warehouse, cycle, base_hash)[0]
+
+
+def _fresh(warehouse: Warehouse, cycle: Cycle, base_hash: str) -> tuple[Header, _Held]:
     header = warehouse.header(MERGED, cycle.key)
+    known = champion(warehouse)
+    held = _held(warehouse, cycle, base_hash, known.when_decided(cycle.key, header.content_hash) if header else known)
     if header is None:
         raise LineageError(f"{MERGED}[{cycle.key}] is missing", remedy=f"run cycle {cycle.key} first")
     check_inputs(header, held.inputs)
-    return header
+    return header, held
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,9 @@ def cycle_model(warehouse: Warehouse, cycle: Cycle, base: Base) -> CycleModel:
     Raises:
         LineageError: it is missing or stale.
     """
-    header = fresh_merged(warehouse, cycle, base.hash)
-    if header.info.get("kind") == "bank":
-        bank = load_bank(warehouse, base.model, candidate_bank(warehouse, cycle, base.hash))
+    header, held = _fresh(warehouse, cycle, base.hash)
+    if held.bank:
+        bank = load_bank(warehouse, base.model, held.bank)
         return CycleModel(base.model, lambda place: bank.routed([place]))
     return CycleModel.plain(load_ledger(warehouse, header))
 

@@ -1,6 +1,7 @@
 """The champion: what serving uses, and every decision that led there. One small file, replaced atomically.
 
-It only records: whether a model passes is the gate's to say, in `evaluation`. Fail-closed (law 11): whatever cannot be
+It only records: whether a model passes is the gate's to say, in `evaluation`, and what a person makes of that is in
+`overrule`. Fail-closed (law 11): whatever cannot be
 read or verified leaves the champion as it is. No wall time is kept, so equal histories are equal bytes.
 """
 
@@ -43,7 +44,7 @@ class Served(_Record):
 
 
 class Decision(_Record):
-    """One verdict on one cycle's model."""
+    """One verdict on one cycle's model: accepted, and served from then on, or not."""
 
     cycle: str
     accepted: bool
@@ -54,6 +55,17 @@ class Decision(_Record):
     """Content hash of the cycle's own adapter in it."""
     previous: str
     """`Champion.hash` before the decision."""
+    by: Literal["gate", "person"] = "gate"
+    withdrawn: tuple[Accepted, ...] = ()
+    """Other cycles' adapters that count as not accepted from then on: a person went back behind them."""
+    restored: tuple[Accepted, ...] = ()
+    """Other cycles' adapters that count as accepted again."""
+
+    def verdicts(self) -> dict[str, tuple[str, bool]]:
+        """Cycle -> its adapter, and whether it counts as accepted from then on."""
+        found = {item.cycle: (item.adapter, False) for item in self.withdrawn}
+        found |= {item.cycle: (item.adapter, True) for item in self.restored}
+        return {**found, self.cycle: (self.adapter, self.accepted)}
 
 
 class Champion(_Record):
@@ -70,16 +82,62 @@ class Champion(_Record):
 
     def verdict_on(self, cycle: str, adapter: str) -> bool | None:
         """Whether a cycle's adapter was accepted; None while undecided, or when another adapter of it was judged."""
+        found = (item.verdicts()[cycle] for item in reversed(self.history) if cycle in item.verdicts())
+        judged, accepted = next(found, (None, None))
+        return accepted if judged == adapter else None
+
+    def accepted(self, domain: str) -> dict[str, Accepted]:
+        """The adapters of a domain that count as accepted, by cycle."""
+        found: dict[str, Accepted] = {}
+        for item in self.history:
+            for cycle, (adapter, accepted) in item.verdicts().items():
+                found.pop(cycle, None)
+                if accepted and domain_of(cycle) == domain:
+                    found[cycle] = Accepted(cycle=cycle, adapter=adapter)
+        return dict(sorted(found.items()))
+
+    def rejected(self, cycle: str, adapter: str) -> bool:
+        """Whether the gate turned a cycle's adapter down, and nobody has overruled it."""
         latest = self._latest(cycle)
-        return latest.accepted if latest is not None and latest.adapter == adapter else None
+        return latest is not None and latest.adapter == adapter and latest.by == "gate" and not latest.accepted
 
     def has_decided(self, cycle: str, model: str) -> bool:
         """Whether the last word on a cycle was about this very model."""
         latest = self._latest(cycle)
         return latest is not None and latest.model == model
 
+    def when_decided(self, cycle: str, model: str) -> "Champion":
+        """As it was when a cycle's model was decided on, with the gate's later verdicts; unchanged while it is not.
+
+        So a person's later change of mind is no reason to train or merge again what was decided before it.
+        """
+        if not self.has_decided(cycle, model):
+            return self
+        own = [k for k, item in enumerate(self.history) if item.cycle == cycle and (item.accepted or item.by == "gate")]
+        last = own[-1] if own else -1
+        kept = [item for k, item in enumerate(self.history) if k <= last or item.by == "gate"]
+        return self.model_copy(update={"history": tuple(kept)})
+
+    def line(self, domain: str) -> list[Decision]:
+        """The decisions that lead to a domain's champion, one a champion; going back takes off what came after."""
+        found: list[Decision] = []
+        for item in self.history:
+            if domain_of(item.cycle) != domain:
+                continue
+            if item.accepted:
+                known = [k for k, old in enumerate(found) if (old.cycle, old.model) == (item.cycle, item.model)]
+                found = [*found[: known[0] if known else None], item]
+            elif item.by == "person":
+                found = []
+        return found
+
     def _latest(self, cycle: str) -> Decision | None:
         return next((item for item in reversed(self.history) if item.cycle == cycle), None)
+
+
+def domain_of(cycle: str) -> str:
+    """Domain of a cycle's key."""
+    return cycle.rsplit("-", 1)[0]
 
 
 def champion(warehouse: Warehouse) -> Champion:
@@ -130,13 +188,13 @@ def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> 
     Raises:
         LineageError: the champion cannot be read, or the model is not the one that lies there now.
     """
-    own = _own_adapter(cycle, model)
+    own = own_adapter(cycle, model)
     now = champion(warehouse)
     if now.has_decided(cycle.key, model.content_hash):
         return now
-    _check_current(warehouse, cycle, model)
+    check_current(warehouse, cycle, model)
     domains = dict(sorted({**now.domains, cycle.domain: served_of(model)}.items()))
-    return _write(warehouse, now, domains, _decision(now, (cycle, model, own), verdict, accepted=True))
+    return record(warehouse, now, domains, _decision(now, (cycle, model, own), verdict, accepted=True))
 
 
 def reject(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> Champion:
@@ -147,15 +205,20 @@ def reject(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> C
     Raises:
         LineageError: the champion cannot be read, or the model is not the one that lies there now.
     """
-    own = _own_adapter(cycle, model)
+    own = own_adapter(cycle, model)
     now = champion(warehouse)
     if now.has_decided(cycle.key, model.content_hash):
         return now
-    _check_current(warehouse, cycle, model)
-    return _write(warehouse, now, now.domains, _decision(now, (cycle, model, own), verdict, accepted=False))
+    check_current(warehouse, cycle, model)
+    return record(warehouse, now, now.domains, _decision(now, (cycle, model, own), verdict, accepted=False))
 
 
-def _own_adapter(cycle: Cycle, model: Header) -> str:
+def own_adapter(cycle: Cycle, model: Header) -> str:
+    """Content hash of a cycle's own adapter in its model.
+
+    Raises:
+        LineageError: it holds none.
+    """
     own = {row["adapter"] for row in model.info.get("adapters", ()) if row["cycle"] == cycle.key}
     if model.key != cycle.key or len(own) != 1:
         raise LineageError(
@@ -166,7 +229,12 @@ def _own_adapter(cycle: Cycle, model: Header) -> str:
     return own.pop()
 
 
-def _check_current(warehouse: Warehouse, cycle: Cycle, model: Header) -> None:
+def check_current(warehouse: Warehouse, cycle: Cycle, model: Header) -> None:
+    """Refuse to act on a model that is not the one that lies there now.
+
+    Raises:
+        LineageError: it is gone, or another one.
+    """
     found = warehouse.header(model.artefact, cycle.key)
     if found is None or found.content_hash != model.content_hash:
         raise LineageError(
@@ -182,7 +250,8 @@ def _decision(now: Champion, about: tuple[Cycle, Header, str], verdict: str, *, 
     return Decision(accepted=accepted, reason=verdict, previous=now.hash, **values)
 
 
-def _write(warehouse: Warehouse, now: Champion, domains: dict[str, Served], decision: Decision) -> Champion:
+def record(warehouse: Warehouse, now: Champion, domains: dict[str, Served], decision: Decision) -> Champion:
+    """Write the champion with one more decision, all at once; call it under the training lease."""
     new = Champion(domains=domains, history=(*now.history, decision))
     write_atomically(warehouse.root / FILE, new.model_dump_json(indent=1) + "\n")
     return new
