@@ -141,7 +141,7 @@ def test_old_versions_of_the_memorys_table_go_and_its_rows_stay(own):
     warehouse, _ = own
     for k in range(3):
         publish_deltas(warehouse, DAY + timedelta(k), SEQUENTIAL.memory)
-        publish_memory(warehouse, DAY + timedelta(k), SEQUENTIAL.memory)
+        publish_memory(warehouse, DAY + timedelta(k))
     deltas, vectors = read_ledger(warehouse)
     assert len(deltas) > 3
     assert old_versions(warehouse) == 0  # young: another process may be at them
