@@ -110,14 +110,13 @@ def export(
     from synde_pipeline.models.overrule import promotion
     from synde_pipeline.models.registry import champion as served
 
-    if form not in exporting.FORMS:
-        raise InputError(f"--as is {form!r}", expected=" or ".join(exporting.FORMS))
+    chosen = exporting.form_of(form)
     if cycle and champion:
         raise InputError("--cycle and --champion name two things", remedy="give one of them")
     warehouse = Warehouse(load().warehouse)
     target = promotion(warehouse, cycle).target if cycle else None
     models = [target] if target else exporting.served_headers(warehouse, served(warehouse).domains)
-    found = exporting.export(warehouse, models, out, form)
+    found = exporting.export(warehouse, models, out, chosen)
     if as_json:
         _print_json(found)
         return

@@ -135,8 +135,6 @@ def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
 def candidate_bank(warehouse: Warehouse, cycle: Cycle, base_hash: str, known: Champion | None = None) -> list[BankRow]:
     """The bank of the domain if this cycle passes: its adapters, and the newest accepted ones of all other scopes.
 
-    Accepted by the champion as it is, or as it is `known`.
-
     Raises:
         LineageError: one of the adapters is missing or was made from other inputs.
     """

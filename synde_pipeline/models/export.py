@@ -18,9 +18,19 @@ Form = Literal["adapters", "cat", "merged"]
 """adapters: each adapter of the ledger or the bank as a PEFT folder of its own, with its key. cat: one exact adapter of
 rank k. merged: a model with all of them added."""
 
-FORMS = get_args(Form)
-
 _KINDS: dict[str, Kind] = {"cat": "adapter", "merged": "merged"}
+
+
+def form_of(text: str) -> Form:
+    """The form that a word names.
+
+    Raises:
+        InputError: it names none.
+    """
+    for form in get_args(Form):
+        if form == text:
+            return form
+    raise InputError(f"--as is {text!r}", expected=" or ".join(get_args(Form)))
 
 
 def export(warehouse: Warehouse, models: Sequence[Header], out: Path, form: Form) -> dict[str, Any]:
