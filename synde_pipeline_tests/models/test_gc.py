@@ -16,9 +16,10 @@ from synde_pipeline.evaluation.due import due_cycles
 from synde_pipeline.lineage import FILE as LINEAGE
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.store import drop_old_versions, old_versions, read_ledger
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.gc import collect, plan
-from synde_pipeline.models.merge import MERGED, merge_cycle, served_model, train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle, served_model
 from synde_pipeline.models.registry import champion
 from synde_pipeline.storage import Warehouse, files_hash
 from synde_pipeline.training.cycles import cycles

@@ -11,9 +11,10 @@ from synde_pipeline.errors import InputError, LineageError
 from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.bank import candidate_bank, champion_bank, rows_of
 from synde_pipeline.models.compose import ADAPTERS, Entry, ledger_before
-from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.models.overrule import carry_out, history_rows, promotion, rollback
 from synde_pipeline.models.registry import FILE, champion
 from synde_pipeline.settings import PRESETS
