@@ -45,6 +45,7 @@ app.command("export")(cli_models.export)
 app.command("gc")(cli_models.collect_garbage)
 app.command("train")(cli_cycles.train)
 app.command("lineage")(cli_cycles.lineage)
+app.command("remove")(cli_cycles.remove)
 app.command("bench")(cli_bench.bench)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -141,6 +142,7 @@ def run_pipeline(
     `synde import --start-day --per-day` first for another rule. JSON keys: days, cycles, report, report_path.
     """
     if logs is not None:
+        cli_cycles.finish_removal(print if not as_json else lambda _: None)
         imported = _import(logs, None, spread_over())
         if not as_json:
             _print_import(imported)

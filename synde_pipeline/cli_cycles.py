@@ -1,6 +1,9 @@
 """The commands about what was trained: `synde train`, `synde lineage`, `synde remove`. `cli` puts them in place."""
 
 import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -87,6 +90,104 @@ def _print_tree(nodes: list[dict[str, Any]], way: str, indent: str) -> None:
         _print_tree(node[way], way, indent + "  ")
     if len(nodes) > _SHOWN:
         print(f"{indent}and {len(nodes) - _SHOWN} more (--json has all)")
+
+
+def remove(
+    trace: Annotated[str | None, typer.Option(metavar="UID", help="One trajectory.")] = None,
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="All of a day (UTC).")] = None,
+    source: Annotated[str | None, typer.Option(help="All of an importer or source system.")] = None,
+    adapter: Annotated[str | None, typer.Option(metavar="CYCLE", help="A cycle's adapters; its logs stay.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish a removal that was interrupted.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Certificates of all removals.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take something out as if it had never arrived: logs, memory, training, models, reports and the gate's decisions.
+
+    The plan is shown first. What was recorded after it arrived is replayed without it: the result equals a history in
+    which it never was. An interrupted removal is finished by --resume or the next `synde run`.
+
+    JSON keys: of --dry-run request, trajectories, landing_files, days, cycles, from_arrival, base_is_rebuilt,
+    evaluated_again, trained_again, is_sequential, sequences, steps, cpu_s, note; else {"removals": [...]} with number,
+    request, trajectories, changed, trained_again, purged, may_remain, removed_at.
+    """
+    from synde_pipeline.removal import remove as removal
+    from synde_pipeline.removal.request import Request
+    from synde_pipeline.storage import Warehouse
+
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    say = (lambda _: None) if as_json else (lambda text: print(f"- {text}"))
+    if show:
+        _print_certificates(removal.certificates(warehouse), as_json)
+        return
+    if resume:
+        _print_certificates([done for done in [removal.resume(warehouse, say)] if done], as_json)
+        return
+    request = Request(trace=trace, day=day.date() if day else None, source=source, adapter=adapter)
+    plan = removal.plan_of(warehouse, settings, request)
+    _print_plan(plan, as_json=as_json, only=dry_run)
+    if dry_run:
+        return
+    if not yes:
+        _ask(as_json)
+    done = removal.remove(warehouse, settings, request, say)
+    _print_certificates([done], as_json)
+
+
+def _ask(as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise InputError("nobody is there to be asked", remedy="add --yes to remove, or --dry-run to look")
+    typer.confirm("Remove it?", abort=True)
+
+
+def finish_removal(say: Callable[[str], None]) -> None:
+    """Finish an interrupted removal, if there is one, before anything else is done."""
+    from synde_pipeline.logs.tombstones import active_path
+    from synde_pipeline.storage import Warehouse
+
+    warehouse = Warehouse(load().warehouse)
+    if active_path(warehouse).exists():
+        from synde_pipeline.removal.remove import resume
+
+        resume(warehouse, say)
+
+
+def _print_plan(plan: dict[str, Any], *, as_json: bool, only: bool) -> None:
+    if as_json:
+        if only:  # what is printed is one object: the plan, or the certificate
+            _print_json(plan)
+        return
+    print(f"remove {plan['request']}: {len(plan['trajectories'])} trajectories, days {', '.join(plan['days']) or '-'}")
+    for path in plan["landing_files"]:
+        print(f"  landing: {path}")
+    for key, relations in plan["cycles"].items():
+        print(f"  cycle {key}: {', '.join(relations)}")
+    if plan["base_is_rebuilt"]:
+        print("  the base model was built from it: base and all cycles are made anew")
+    print(f"  evaluated again: {', '.join(plan['evaluated_again']) or 'no cycle'}")
+    print(f"  trained again: {', '.join(plan['trained_again']) or 'no cycle'}")
+    if plan["is_sequential"]:
+        print("  adapters were trained on top of each other: all later cycles of the domain are made anew")
+    seconds = "unknown: no training was timed yet" if plan["cpu_s"] is None else f"about {plan['cpu_s']:.0f}"
+    print(f"  cost: {plan['sequences']} sequences, {plan['steps']} optimiser steps; CPU seconds {seconds}")
+    print(f"  ({plan['note']})")
+
+
+def _print_certificates(found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        _print_json({"removals": found})
+        return
+    for one in found:
+        print(
+            f"removal {one['number']} at {one['removed_at']}: {one['request']}, {len(one['trajectories'])} trajectories"
+        )
+        print(f"  {len(one['changed'])} artefacts changed; trained again: {', '.join(one['trained_again']) or 'none'}")
+        for text in one["may_remain"]:
+            print(f"  may remain: {text}")
+    if not found:
+        print("no removal")
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.logger import LandingWriter
 from synde_pipeline.logs.reading import DayRule, native_files, read_file
+from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.adapters import train_cycle
@@ -106,10 +106,16 @@ class DualLearningSystem:
         self.settings = home if isinstance(home, Settings) else load(Path(home) if home is not None else None)
         """Settings of the warehouse."""
 
-    @cached_property
+    @property
     def warehouse(self) -> Warehouse:
-        """Where everything lies."""
-        return Warehouse(self.settings.warehouse)
+        """Where everything lies.
+
+        Raises:
+            RemovalError: a removal is under way.
+        """
+        found = Warehouse(self.settings.warehouse)
+        refuse_while_removing(found)
+        return found
 
     def process_execution(self, *logs: Log, rule: DayRule | None = None) -> Processed:
         """Land executions and materialise their days: raw logs, reflections, memory and training examples.

@@ -8,6 +8,7 @@ SyndeError
 ├── ChatTemplateError   a model's chat template cannot render trajectories as they are
 ├── EmbedderError       the embedder's package is missing or altered
 ├── LeaseError          another process holds the training lease
+├── RemovalError        a removal is under way, or cannot be done
 └── BenchError          a contestant of `synde bench` failed
 
 The command line prints a SyndeError without a traceback; anything else is a bug and keeps its own.
@@ -62,3 +63,7 @@ class LeaseError(SyndeError):
 
 class BenchError(SyndeError):
     """A contestant of `synde bench` failed."""
+
+
+class RemovalError(SyndeError):
+    """A removal is not finished, or cannot be done as asked."""

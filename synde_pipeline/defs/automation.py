@@ -15,6 +15,7 @@ from synde_pipeline.defs.partitions import daily, training_cycles
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.training import base_model, training_buffer, training_examples, training_shards
+from synde_pipeline.errors import RemovalError
 from synde_pipeline.evaluation.due import due_cycles
 
 CYCLE_TAG = "synde/cycle"
@@ -69,7 +70,10 @@ def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.Sensor
     Dagster never reuses a key. Runs of dead processes are failed on sight: they would hold the pool's slot for ever.
     """
     fail_dead_runs(context.instance)
-    due = due_cycles(synde.warehouse)
+    try:
+        due = due_cycles(synde.warehouse)
+    except RemovalError as error:
+        return dg.SkipReason(str(error))
     if not due:
         return dg.SkipReason("no frozen cycle waits for training")
     running = context.instance.get_runs(RunsFilter(statuses=_RUNNING))

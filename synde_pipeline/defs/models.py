@@ -1,5 +1,6 @@
 """Shards -> adapters -> merged models."""
 
+import time
 from functools import partial
 
 import dagster as dg
@@ -15,6 +16,7 @@ from synde_pipeline.models.ancestry import lineage_table
 from synde_pipeline.models.merge import merge_cycle
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.cycles import find_cycle
+from synde_pipeline.training.timings import note_training
 from synde_pipeline.training.train import StepReport
 
 
@@ -32,9 +34,11 @@ def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeR
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
         given = base_data_for(warehouse, synde.settings)
-        settings = synde.settings
+        settings, started = synde.settings, time.process_time()
         on_step = partial(_observe, context)
         header, is_new = train_cycle(warehouse, cycle, settings.training, given, settings.machine, on_step)
+        if is_new:
+            note_training(warehouse, cycle.key, time.process_time() - started, header.counts["steps"])
     loss = header.info["loss"]
     values = {"first_loss": loss[0], "last_loss": loss[-1], "trained": is_new}
     return dg.MaterializeResult(

@@ -5,6 +5,7 @@ from datetime import date
 import dagster as dg
 
 from synde_pipeline.defs.instance import own_tags
+from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.settings import Settings, load
 from synde_pipeline.storage import Warehouse
 
@@ -30,8 +31,14 @@ class Synde(dg.ConfigurableResource):
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse of these settings."""
-        return Warehouse(self.settings.warehouse)
+        """The warehouse of these settings.
+
+        Raises:
+            RemovalError: a removal is under way.
+        """
+        found = Warehouse(self.settings.warehouse)
+        refuse_while_removing(found)
+        return found
 
 
 def days_of(context: dg.AssetExecutionContext) -> list[date]:

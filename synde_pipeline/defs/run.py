@@ -23,6 +23,7 @@ from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import is_current
 from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.removal.remove import resume
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.buffer import cycles
@@ -90,6 +91,7 @@ def run(
         SyndeError: the base or the embedder cannot be used; nothing was started.
     """
     warehouse = Warehouse(settings.warehouse)
+    resume(warehouse, say)
     pin_given(warehouse, settings)
     get_embedder(settings.memory.embedder)
     summary = RunSummary()

@@ -4,6 +4,7 @@ from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.arms import REPORTS
 from synde_pipeline.evaluation.gate import is_decided
+from synde_pipeline.logs.tombstones import tombstones
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.models.registry import champion
@@ -29,8 +30,11 @@ def due_cycles(warehouse: Warehouse) -> list[Cycle]:
 
 
 def standing(warehouse: Warehouse) -> Standing:
-    """What became of all cycles: turned down by the gate, or not trained and judged yet."""
-    known = champion(warehouse)
+    """What became of all cycles: turned down by the gate, or not trained and judged yet.
+
+    What a person took out was not turned down by the gate: its examples do not come back.
+    """
+    known, taken_out = champion(warehouse), tombstones(warehouse).cycles
     headers = {cycle.key: warehouse.header(ADAPTERS, cycle.key) for cycle in cycles(warehouse)}
     rejected = {key for key, found in headers.items() if found and known.rejected(key, found.content_hash)}
-    return Standing(frozenset(rejected), frozenset(cycle.key for cycle in due_cycles(warehouse)))
+    return Standing(frozenset(rejected - taken_out), frozenset(cycle.key for cycle in due_cycles(warehouse)))

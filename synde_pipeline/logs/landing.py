@@ -18,6 +18,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.parquet import QUARANTINE
 from synde_pipeline.logs.reading import BadRow, FileImport, bad_row, file_hash
 from synde_pipeline.logs.redact import redact_trajectory
+from synde_pipeline.logs.tombstones import NONE, REASON, Tombstones, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.storage import Header, Warehouse, write_atomically
 
@@ -36,12 +37,20 @@ class Filed:
 
 
 def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today: date) -> Filed:
-    """File a native file's trajectories under their days, and its bad rows in quarantine."""
+    """File a native file's trajectories under their days, and its bad rows in quarantine.
+
+    Raises:
+        RemovalError: a removal is under way.
+    """
+    refuse_while_removing(warehouse)
     filed = Filed(bad=list(found.bad))
     name = file_hash(found.path)[:16]
     by_day: dict[date, list[Trajectory]] = {}
+    stones = tombstones(warehouse)
     for trajectory in found.trajectories:
-        if start_day <= trajectory.day <= today + timedelta(days=1):
+        if stones.holds(trajectory.trace_uid):
+            filed.bad.append(BadRow(-1, REASON, b""))
+        elif start_day <= trajectory.day <= today + timedelta(days=1):
             by_day.setdefault(trajectory.day, []).append(trajectory)
         else:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
@@ -215,10 +224,13 @@ class DayLogs:
 
 def read_day(warehouse: Warehouse, day: date) -> DayLogs:
     """Read a day's landing files and validate them."""
-    return validate_day([path.read_bytes() for path in _files(warehouse, day)], day, earlier_uids(warehouse, day))
+    files = [path.read_bytes() for path in _files(warehouse, day)]
+    return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse))
 
 
-def validate_day(files: Iterable[bytes], day: date, earlier: Mapping[str, set[str]]) -> DayLogs:
+def validate_day(
+    files: Iterable[bytes], day: date, earlier: Mapping[str, set[str]], stones: Tombstones = NONE
+) -> DayLogs:
     """Landing lines -> the day's raw logs: validated, deduplicated, redacted, in an order that files do not set.
 
     Of one `trace_uid` with differing contents the latest end wins, then the larger hash; a uid that an earlier day
@@ -238,9 +250,8 @@ def validate_day(files: Iterable[bytes], day: date, earlier: Mapping[str, set[st
             parsed = _parse(line, number)
             if isinstance(parsed, BadRow):
                 result.quarantined.append(parsed)
-            elif parsed.day != day:
-                reason = f"row says day {parsed.day}, but lies in the landing folder of {day}"
-                result.quarantined.append(BadRow(number, reason, line))
+            elif bad := _refused(parsed, BadRow(number, "", line), day, stones):
+                result.quarantined.append(bad)
             elif _is_known(parsed, contents, earlier):
                 result.n_duplicates += 1
             else:
@@ -248,6 +259,15 @@ def validate_day(files: Iterable[bytes], day: date, earlier: Mapping[str, set[st
     result.quarantined.sort(key=lambda bad: (bad.raw, bad.row))
     _settle(result, contents, earlier)
     return result
+
+
+def _refused(new: Trajectory, row: BadRow, day: date, stones: Tombstones) -> BadRow | None:
+    """Why a valid row does not become a raw log, if it does not."""
+    if stones.holds(new.trace_uid):
+        return BadRow(row.row, REASON, b"")
+    if new.day != day:
+        return BadRow(row.row, f"row says day {new.day}, but lies in the landing folder of {day}", row.raw)
+    return None
 
 
 def _is_known(new: Trajectory, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> bool:

@@ -91,6 +91,12 @@ def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
     )
 
 
+def replace_all(warehouse: Warehouse, rows: Sequence[pa.Table]) -> None:
+    """Make `rows` the whole ledger, in one commit of a new table without older versions."""
+    _folder(warehouse).mkdir(parents=True, exist_ok=True)
+    _open(warehouse).create_table(TABLE, pa.concat_tables([DELTAS.empty_table(), *rows]), mode="overwrite")
+
+
 def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[Delta], NDArray[np.float32]]:
     """All deltas known as of a day (all days when None), and their vectors of shape (n, 384)."""
     database = _open(warehouse) if memory_folder(warehouse).is_dir() else None

@@ -17,7 +17,7 @@ from synde_pipeline.reflection.daily import load_reflections
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.buffer import SOURCE
-from synde_pipeline.training.cycles import Cycle
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.examples import EXAMPLES, Example, examples_of
 from synde_pipeline.training.from_memory import LESSONS, Scribe
 from synde_pipeline.training.groups import replay_rule
@@ -62,7 +62,8 @@ def ensure_base(warehouse: Warehouse, settings: Settings, trajectories: Iterable
     pinned = pin_given(warehouse, settings)
     if pinned is not None:
         return pinned
-    known = known_now(warehouse)
+    frozen = cycles(warehouse)
+    known = known_to(warehouse, frozen[0].key) if frozen else known_now(warehouse)
     corpus = first_days(list(trajectories or trajectories_at(warehouse, known)), settings.pretrain.fraction)
     memory = memory_at(warehouse, settings.memory, known)
     return build_base(warehouse, corpus, memory, settings.pretrain, settings.prompt)

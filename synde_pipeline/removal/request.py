@@ -1,0 +1,90 @@
+"""What a person asks to have removed, and which trajectories that is."""
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from synde_pipeline.errors import InputError
+from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.logs.daily import SUPERSEDED
+from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.models.compose import ADAPTERS
+from synde_pipeline.storage import Warehouse
+
+
+class Request(BaseModel):
+    """One of: a trajectory, a day, a source, or a cycle's adapters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trace: str | None = None
+    day: date | None = None
+    source: str | None = None
+    adapter: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise InputError(
+                f"{len(given)} things to remove were named", expected="one of --trace, --day, --source, --adapter"
+            )
+        return self
+
+    @property
+    def text(self) -> str:
+        """The request in the words of the command line."""
+        return next(f"--{name} {value}" for name, value in self if value is not None)
+
+    def matches(self, uid: str, source: str, day: str) -> bool:
+        """Whether a trajectory is meant."""
+        is_source = self.source is not None and (source == self.source or uid.startswith(f"{self.source}:"))
+        return uid == self.trace or is_source or (self.day is not None and day == str(self.day))
+
+
+def uids_of(warehouse: Warehouse, request: Request) -> list[str]:
+    """The trajectories that are meant, wherever they lie: kept, superseded, or in landing only.
+
+    Raises:
+        InputError: there are none, or no such adapters.
+    """
+    if request.adapter is not None:
+        if warehouse.header(ADAPTERS, request.adapter) is None:
+            known = ", ".join(warehouse.keys(ADAPTERS)) or "none yet"
+            raise InputError(f"there are no adapters of cycle {request.adapter!r}", expected=known)
+        return []
+    rows = [*_stored(warehouse), *_landed(warehouse)]
+    found = sorted({uid for uid, source, day in rows if request.matches(uid, source, day)})
+    if not found:
+        raise InputError(
+            f"nothing in the warehouse is meant by {request.text}",
+            remedy="`synde sql 'select trace_uid, source, day from raw_logs'` lists what there is",
+        )
+    return found
+
+
+def _stored(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+    for artefact in (RAW_LOGS, SUPERSEDED):
+        for key in warehouse.keys(artefact):
+            for row in warehouse.read_table(artefact, key).select(["trace_uid", "source"]).to_pylist():
+                yield row["trace_uid"], row["source"], key
+
+
+def _landed(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+    for path in sorted((warehouse.root / LANDING).glob("day=*/*.jsonl")):
+        for line in path.read_bytes().split(b"\n"):
+            record = parsed(line)
+            if record is not None:
+                yield record["trace_uid"], str(record.get("source")), path.parent.name.removeprefix("day=")
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """A landing line as far as it is one, valid or not: an object with a uid."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("trace_uid"), str) else None
