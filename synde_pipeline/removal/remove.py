@@ -93,6 +93,9 @@ def certificates(warehouse: Warehouse) -> list[dict[str, Any]]:
 def _journal(warehouse: Warehouse, settings: Settings, request: Request, gone: Gone) -> dict[str, Any]:
     """What a removal needs to be finished by another process. It names what goes until it is gone."""
     before = hashes(warehouse)
+    cycles_out = set(tombstones(warehouse).cycles)
+    if request.adapter is not None:
+        cycles_out.add(request.adapter)
     return {
         "number": 1 + max(map(int, warehouse.keys(ARTEFACT)), default=0),
         "request": request.model_dump(mode="json"),
@@ -100,7 +103,7 @@ def _journal(warehouse: Warehouse, settings: Settings, request: Request, gone: G
         "settings": settings.model_dump(mode="json"),
         "before": {**before, CHAMPION: champion(warehouse).hash},
         "days": affected_days(warehouse, gone),
-        "cycles_out": sorted(tombstones(warehouse).cycles.union([request.adapter] if request.adapter else [])),
+        "cycles_out": sorted(cycles_out),
         "swap": None,
     }
 
