@@ -93,7 +93,7 @@ def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
 
 def replace_all(warehouse: Warehouse, rows: Sequence[pa.Table]) -> None:
     """Make `rows` the whole ledger, in one commit of a new table without older versions."""
-    _folder(warehouse).mkdir(parents=True, exist_ok=True)
+    memory_folder(warehouse).mkdir(parents=True, exist_ok=True)
     _open(warehouse).create_table(TABLE, pa.concat_tables([DELTAS.empty_table(), *rows]), mode="overwrite")
 
 

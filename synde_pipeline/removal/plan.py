@@ -5,12 +5,12 @@ from typing import Any
 from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.models.compose import ADAPTERS, RULES, rule_of
-from synde_pipeline.models.merge import SHARDS
 from synde_pipeline.removal.inputs import Gone, affected_days
 from synde_pipeline.removal.replay import Replay
 from synde_pipeline.removal.request import Request, parsed
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.cycles import claimed_examples, cycles
+from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.timings import seconds_per_step
 
 NOTE = (

@@ -146,7 +146,7 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     rewrite_days(copy, journal["days"], gone, settings.memory)
     replay = _replay(warehouse, copy, settings, journal, say)
     replay.run()
-    out = {replay.renamed.get(key, key) for key in journal["cycles_out"]}
+    out = {now for key in journal["cycles_out"] if (now := replay.renamed.get(key, key)) is not None}
     return {"landing_rows": n_rows, "trained_again": replay.rebuilt, "cycles_now": sorted(out)}
 
 

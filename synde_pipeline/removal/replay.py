@@ -19,8 +19,9 @@ from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
+from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS
-from synde_pipeline.models.merge import MERGED, SHARDS, merge_cycle, train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.models.registry import FILE as CHAMPION
 from synde_pipeline.models.registry import champion, promote, reject
 from synde_pipeline.records import Trajectory
@@ -32,7 +33,7 @@ from synde_pipeline.training.arrivals import Arrival, Day, Known, append, arriva
 from synde_pipeline.training.buffer import View, freeze, next_keys, oldest_unfinished, read_buffer, ready_domains
 from synde_pipeline.training.cycles import ARTEFACT as CYCLES
 from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
-from synde_pipeline.training.daily import ensure_base, publish_shard
+from synde_pipeline.training.daily import SHARDS, ensure_base, publish_shard
 from synde_pipeline.training.examples import Example, examples_of
 from synde_pipeline.training.known import trajectories_at
 from synde_pipeline.training.timings import note_training

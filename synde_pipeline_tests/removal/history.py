@@ -12,7 +12,8 @@ from synde_pipeline.laboratory import report_of, scribe_for
 from synde_pipeline.logs.daily import is_current, publish_raw_logs
 from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
-from synde_pipeline.models.merge import MERGED, merge_cycle, train_cycle
+from synde_pipeline.models.adapters import train_cycle
+from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import Trajectory
 from synde_pipeline.reflection.daily import publish_reflections
