@@ -29,6 +29,7 @@ from synde_pipeline.models.compose import (
     ledger_before,
     ledger_hash,
     ledger_with,
+    rule_of,
 )
 from synde_pipeline.models.registry import Champion, Served, champion
 from synde_pipeline.models.route import Place
@@ -85,7 +86,9 @@ def _held(warehouse: Warehouse, cycle: Cycle, base_hash: str, known: Champion | 
     if header is not None and is_routed(header):
         rows = candidate_bank(warehouse, cycle, base_hash, known)
         return _Held({"base_model": base_hash, "ledger": bank_hash(rows)}, [], rows)
-    before = ledger_before(warehouse, cycle, base_hash, known)
+    # What stands for all before it needs none of them.
+    stands_alone = header is not None and rule_of(header).replaces
+    before = [] if stands_alone else ledger_before(warehouse, cycle, base_hash, known)
     entries = ledger_with(warehouse, before, checked_entry(warehouse, cycle, base_hash, before))
     return _Held({"base_model": base_hash, "ledger": ledger_hash(entries)}, entries, [])
 

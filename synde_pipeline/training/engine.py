@@ -20,6 +20,9 @@ from synde_pipeline.training.target_rows import TargetRows, layer_names
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.05}
 """Largest difference of logits, relative to the largest logit, up to which a fast way counts as right."""
 
+CHECKED = 192
+"""Tokens of a sequence on which ways are compared: what goes wrong in packing does so from the second sequence on."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -118,7 +121,9 @@ class Engine:
     def _best_way(self, examples: Sequence[TrainingSequence]) -> Way:
         """The first way whose logits are the plain model's, on the longest sequence beside the shortest."""
         useful = sorted((one for one in examples if len(one.targets)), key=lambda one: one.n_tokens)
-        items = [Item(0, useful[-1]), Item(0, useful[0], place=1)]
+        # Attention that slides shows what it does behind its window alone.
+        n = CHECKED + (getattr(self.model.config.get_text_config(), "sliding_window", None) or 0)
+        items = [Item(0, useful[-1].beginning(n)), Item(0, useful[0].beginning(n), place=1)]
         device = self.model.device
         self.begin_step(0)
         with self._changed(WAYS[-1]):

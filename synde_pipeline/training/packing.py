@@ -32,6 +32,12 @@ class TrainingSequence:
     teacher_log_p: Any = None
     """(taught, vocabulary), float32: what the teacher predicts, where it fits in memory."""
 
+    def beginning(self, n: int) -> "TrainingSequence":
+        """Its first `n` tokens as a text without a teacher; where none of them is a target, the last one becomes it."""
+        ids, inside = self.ids[:n], self.targets < n
+        targets = self.targets[inside] if bool(inside.any()) else torch.tensor([len(ids) - 1])
+        return TrainingSequence(ids, targets, torch.ones(len(targets)), torch.zeros(len(targets), dtype=torch.bool))
+
     @classmethod
     def of(cls, row: ShardRow, config: TrainingConfig) -> "TrainingSequence":
         """A row as tensors; `masked` failures are no targets."""
