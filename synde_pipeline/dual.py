@@ -9,6 +9,7 @@ It calls the functions that the assets call, on the same warehouse: what one did
 """
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -42,6 +43,7 @@ from synde_pipeline.training.buffer import EVERY, Buffer, freeze_cycles, read_bu
 from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
 from synde_pipeline.training.examples import Example
+from synde_pipeline.training.timings import note_training
 
 Log = Trajectory | Mapping[str, Any] | str | os.PathLike[str]
 """One execution as a record or its fields, or the path of a native log file, or of a folder of them."""
@@ -203,7 +205,10 @@ class DualLearningSystem:
         warehouse, settings = self.warehouse, self.settings
         base = ensure_base(warehouse, settings)
         publish_shard(warehouse, cycle, settings, scribe_for(settings))
-        _, is_new = train_cycle(warehouse, cycle, settings.training, base_data_for(warehouse, settings))
+        given, started = base_data_for(warehouse, settings), time.process_time()
+        adapters, is_new = train_cycle(warehouse, cycle, settings.training, given, settings.machine)
+        if is_new:
+            note_training(warehouse, cycle.key, time.process_time() - started, adapters.counts["steps"])
         merge_cycle(warehouse, cycle, settings.models)
         report = report_of(warehouse, cycle, settings)
         publish(warehouse, cycle.key, report, {MERGED: report["model"]["hash"]})

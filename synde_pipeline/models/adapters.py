@@ -20,7 +20,6 @@ from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.settings_slow import MachineConfig
 from synde_pipeline.storage import Header, Warehouse, files_hash
 from synde_pipeline.training.base_replay import BaseData, with_base
-from synde_pipeline.training.checkpoint import clear_checkpoint
 from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.groups import groups_of, replay_rule
@@ -112,6 +111,8 @@ def train_cycle(
     }
     counts = {"sequences": len(rows), **made.counts}
     header = publish_made(warehouse, (ADAPTERS, cycle.key), inputs, Made(counts, info, made.write))
+    from synde_pipeline.training.checkpoint import clear_checkpoint  # loads torch
+
     clear_checkpoint(checkpoint)
     return header, True
 
