@@ -12,13 +12,11 @@ from pathlib import Path
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.memory.store import drop_old_versions, memory_folder, old_versions
+from synde_pipeline.models.adapters import CHECKPOINTS
 from synde_pipeline.models.registry import champion
 from synde_pipeline.models.serve_as import MERGED
 from synde_pipeline.storage import STAGE, Warehouse
 from synde_pipeline.training.cycles import cycles
-
-CHECKPOINTS = "checkpoints"
-"""Artefact folder of trainings that were interrupted."""
 
 _ABANDONED_S = 3600
 """A stage that nobody has written to for so long belongs to a process that is gone."""
