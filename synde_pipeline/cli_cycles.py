@@ -125,7 +125,7 @@ def remove(
     if resume:
         _print_certificates([done for done in [removal.resume(warehouse, say)] if done], as_json)
         return
-    request = Request(trace=trace, day=day.date() if day else None, source=source, adapter=adapter)
+    request = Request.of(trace=trace, day=day.date() if day else None, source=source, adapter=adapter)
     plan = removal.plan_of(warehouse, settings, request)
     _print_plan(plan, as_json=as_json, only=dry_run)
     if dry_run:

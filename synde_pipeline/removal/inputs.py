@@ -20,7 +20,7 @@ from synde_pipeline.memory.store import replace_all
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import publish_reflections
-from synde_pipeline.removal.request import parsed
+from synde_pipeline.removal.request import landed, parsed
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse, rows_hash, write_atomically
 from synde_pipeline.training.buffer import SOURCE
@@ -108,8 +108,9 @@ def _purge_quarantine(warehouse: Warehouse, artefact: str, key: str, gone: Gone)
 
 
 def affected_days(warehouse: Warehouse, gone: Gone) -> list[str]:
-    """Days whose tables hold something that goes."""
-    found = {str(gone.day)} & set(warehouse.keys(RAW_LOGS)) if gone.day else set()
+    """Materialised days that something that goes arrived in, be it as a duplicate."""
+    found = {day for uid, _, day in landed(warehouse) if uid in gone.uids or day == str(gone.day)}
+    found = (found | {str(gone.day)}) & set(warehouse.keys(RAW_LOGS))
     for artefact in (RAW_LOGS, SUPERSEDED, SOURCE):
         for key in warehouse.keys(artefact):
             table = warehouse.read_table(artefact, key)

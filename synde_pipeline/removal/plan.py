@@ -93,7 +93,7 @@ def _landing_files(warehouse: Warehouse, gone: Gone) -> list[str]:
 def hashes(warehouse: Warehouse) -> dict[str, str]:
     """Content hash of every artefact, by `artefact[key]`."""
     found = {}
-    for folder in sorted(path for path in warehouse.root.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in warehouse.root.glob("*") if path.is_dir()):
         for key in warehouse.keys(folder.name):
             header = warehouse.header(folder.name, key)
             if header is not None:

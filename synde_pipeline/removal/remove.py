@@ -146,7 +146,8 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     rewrite_days(copy, journal["days"], gone, settings.memory)
     replay = _replay(warehouse, copy, settings, journal, say)
     replay.run()
-    out = {now for key in journal["cycles_out"] if (now := replay.renamed.get(key, key)) is not None}
+    # A cycle that history does not freeze any more cannot be out of it.
+    out = {replay.renamed[key] for key in journal["cycles_out"] if key in replay.renamed}
     return {"landing_rows": n_rows, "trained_again": replay.rebuilt, "cycles_now": sorted(out)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
@@ -25,14 +25,17 @@ class Request(BaseModel):
     source: str | None = None
     adapter: str | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [name for name, value in self if value is not None]
-        if len(given) != 1:
-            raise InputError(
-                f"{len(given)} things to remove were named", expected="one of --trace, --day, --source, --adapter"
-            )
-        return self
+    @classmethod
+    def of(cls, **words: Any) -> Self:
+        """Read what a person asks for.
+
+        Raises:
+            InputError: not exactly one thing is named.
+        """
+        n = sum(value is not None for value in words.values())
+        if n != 1:
+            raise InputError(f"{n} things to remove were named", expected="one of --trace, --day, --source, --adapter")
+        return cls(**words)
 
     @property
     def text(self) -> str:
@@ -56,7 +59,7 @@ def uids_of(warehouse: Warehouse, request: Request) -> list[str]:
             known = ", ".join(warehouse.keys(ADAPTERS)) or "none yet"
             raise InputError(f"there are no adapters of cycle {request.adapter!r}", expected=known)
         return []
-    rows = [*_stored(warehouse), *_landed(warehouse)]
+    rows = [*_stored(warehouse), *landed(warehouse)]
     found = sorted({uid for uid, source, day in rows if request.matches(uid, source, day)})
     if not found:
         raise InputError(
@@ -73,7 +76,8 @@ def _stored(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
                 yield row["trace_uid"], row["source"], key
 
 
-def _landed(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+def landed(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+    """Uid, source and day of every row in landing."""
     for path in sorted((warehouse.root / LANDING).glob("day=*/*.jsonl")):
         for line in path.read_bytes().split(b"\n"):
             record = parsed(line)

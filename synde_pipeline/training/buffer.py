@@ -145,7 +145,7 @@ def _rows_of(warehouse: Warehouse, day: str, view: View | None) -> list[Example]
     found = [row for row in rows if row["metadata"]["trajectory_id"] in view.known - view.contents.keys()]
     for uid in sorted(view.contents.keys() & view.known):
         found += [row for row in view.contents[uid] if row["metadata"]["day"] == day]
-    return found
+    return sorted(found, key=lambda row: row["metadata"]["trajectory_id"])  # the order of a day's trajectories
 
 
 def _is_current(warehouse: Warehouse, day: str) -> bool:
