@@ -31,6 +31,8 @@ Say = Callable[[str], None]
 
 _STAYS = {LANDING, ARTEFACT, "leases"}
 """What is never copied: landing is rewritten in place, because agents go on writing there."""
+_DROPPED = {"checkpoints"}
+"""What is not carried over: states of trainings that were interrupted."""
 _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
@@ -113,6 +115,7 @@ def _go_on(warehouse: Warehouse, journal: dict[str, Any], say: Say) -> dict[str,
     if journal["swap"] is None:
         bury(warehouse, journal["uids"], frozenset(journal["cycles_out"]))
         done = _rebuild(warehouse, copy, journal, say)
+        shutil.rmtree(copy.root / "checkpoints", ignore_errors=True)
         coming = _entries(copy.root)
         going = [name for name in _entries(warehouse.root) if name not in coming]
         journal = {**journal, **done, "swap": {"coming": coming, "going": going}}
@@ -148,7 +151,8 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     replay.run()
     # A cycle that history does not freeze any more cannot be out of it.
     out = {replay.renamed[key] for key in journal["cycles_out"] if key in replay.renamed}
-    return {"landing_rows": n_rows, "trained_again": replay.rebuilt, "cycles_now": sorted(out)}
+    lost = replay.decisions.lost
+    return {"landing_rows": n_rows, "trained_again": replay.rebuilt, "cycles_now": sorted(out), "decisions_lost": lost}
 
 
 def _replay(old: Warehouse, new: Warehouse, settings: Settings, journal: dict[str, Any], say: Say) -> Replay:
@@ -171,7 +175,7 @@ def _copy(warehouse: Warehouse, copy: Warehouse) -> None:
                 made.rename(kept / artefact / made.name)
     shutil.rmtree(copy.root, ignore_errors=True)
     copy.root.mkdir(mode=0o700, parents=True)
-    for name in _entries(warehouse.root):
+    for name in set(_entries(warehouse.root)) - _DROPPED:
         source, target = warehouse.root / name, copy.root / name
         if source.is_dir():
             link(source, target)
@@ -214,6 +218,7 @@ def _certify(warehouse: Warehouse, journal: dict[str, Any]) -> dict[str, Any]:
         "trajectories": sorted(hashed(uid) for uid in journal["uids"]),
         "changed": changed,
         "trained_again": journal["trained_again"],
+        "decisions_lost": journal["decisions_lost"],
         "purged": {
             "landing_rows": journal["landing_rows"],
             "days": journal["days"],

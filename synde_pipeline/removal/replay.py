@@ -6,7 +6,7 @@ the same inputs as before is taken over instead of trained again.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,26 +22,33 @@ from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, merge_cycle
-from synde_pipeline.models.registry import FILE as CHAMPION
-from synde_pipeline.models.registry import champion, promote, reject
 from synde_pipeline.records import Trajectory
 from synde_pipeline.reflection.rules import reflect
+from synde_pipeline.removal.decisions import Decisions
 from synde_pipeline.settings import Settings
-from synde_pipeline.storage import Warehouse
+from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.arrivals import ARTEFACT as ARRIVALS
 from synde_pipeline.training.arrivals import Arrival, Day, Known, append, arrival_of, arrivals
-from synde_pipeline.training.buffer import View, freeze, next_keys, oldest_unfinished, read_buffer, ready_domains
+from synde_pipeline.training.buffer import (
+    SOURCE,
+    View,
+    freeze,
+    next_keys,
+    oldest_unfinished,
+    read_buffer,
+    ready_domains,
+)
 from synde_pipeline.training.cycles import ARTEFACT as CYCLES
 from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.daily import SHARDS, ensure_base, publish_shard
 from synde_pipeline.training.examples import Example, examples_of
 from synde_pipeline.training.known import trajectories_at
+from synde_pipeline.training.reconstruct import reconstructed
 from synde_pipeline.training.timings import note_training
 
 OF_CYCLES = (CYCLES, SHARDS, ADAPTERS, MERGED, REPORTS)
 Judge = Callable[[Warehouse, Cycle, Settings], dict[str, Any]]
 """Makes the eval report of a cycle."""
-TAKEN_OUT = "taken out by a person"
 
 
 @dataclass
@@ -72,7 +79,8 @@ class Replay:
     """Cycle in the old warehouse -> the one that the same arrival froze in the new one."""
 
     def __post_init__(self) -> None:
-        self.journal = arrivals(self.old)
+        self.journal = arrivals(self.old) or reconstructed(self.old, self.settings.buffer, self.old.keys(SOURCE))
+        self.decisions = Decisions(self.old, self.new, self.renamed)
         self.due = oldest_unfinished(self.journal, [cycle.key for cycle in due_cycles(self.old)])
 
     # -- where it starts ------------------------------------------------------------------------------------------
@@ -95,27 +103,18 @@ class Replay:
         """Take the new warehouse back to before an arrival: its journal, cycles, decisions, if need be its base."""
         if self.is_base_affected:
             shutil.rmtree(self.new.path(BASE))
+        shutil.rmtree(self.new.path(ARRIVALS), ignore_errors=True)
         for record in self.journal:
-            if record.number >= first:
-                shutil.rmtree(self.new.path(ARRIVALS, f"{record.number:06d}"))
+            if record.number < first:
+                append(self.new, record)
         keys = {cycle.key for cycle in cycles(self.old)}
         named = {key for record in self.journal if record.number < first for key in record.frozen}
         for key in keys - named:
             for artefact in OF_CYCLES:
                 shutil.rmtree(self.new.path(artefact, key), ignore_errors=True)
         self.frozen_at = {key: arrival_of(self.journal, key) or 0 for key in keys & named}
-        self.renamed = {key: key for key in keys & named}
-        self._decide_again(keys & named)
-
-    def _decide_again(self, keys: Iterable[str]) -> None:
-        """The champion as the decisions on these cycles alone make it."""
-        (self.new.root / CHAMPION).unlink(missing_ok=True)
-        known = {cycle.key: cycle for cycle in cycles(self.new)}
-        for decision in champion(self.old).history:
-            model = self.new.header(MERGED, decision.cycle)
-            if decision.cycle in keys and model is not None and model.content_hash == decision.model:
-                record = promote if decision.accepted else reject
-                record(self.new, known[decision.cycle], model, decision.reason)
+        self.renamed |= {key: key for key in keys & named}
+        self.decisions.rewind()
 
     # -- going on -------------------------------------------------------------------------------------------------
 
@@ -128,6 +127,7 @@ class Replay:
                 self._settle(record.unfinished)
                 self._arrive(record)
         self._settle(self.due)
+        self.decisions.finish()
 
     def _settle(self, unfinished: Mapping[str, int]) -> None:
         """Train and judge what had been trained and judged by then, oldest first."""
@@ -244,9 +244,10 @@ class Replay:
         report = self.judge(self.new, cycle, settings)
         publish(self.new, cycle.key, report, {MERGED: report["model"]["hash"]})
         if cycle.key in self._out():
-            reject(self.new, cycle, merged, TAKEN_OUT)
+            self.decisions.take_out(cycle, merged)
         else:
             decide(self.new, cycle, pinned(self.new).content_hash)
+        self.decisions.after(cycle)
 
     def _settings_of(self, cycle: Cycle) -> Settings:
         """The settings that the cycle of the same arrival was trained with, where they were recorded."""
@@ -262,7 +263,10 @@ class Replay:
         places = [self.kept / artefact / f"cycle={key}"] if self.kept else []
         places.append(self.old.path(artefact, key))
         for place in places:
-            if (place / "current.json").exists() and not self.new.header(artefact, key):
+            pointer = place / "current.json"
+            if not pointer.exists() or self.new.header(artefact, key):
+                continue
+            if (place / Header.model_validate_json(pointer.read_bytes()).content_hash[:16]).is_dir():  # else collected
                 link(place, self.new.path(artefact, key))
 
 

@@ -22,7 +22,7 @@ from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.arrivals import Arrival, Known, append, arrival_of, arrivals, news
 from synde_pipeline.training.cycles import ARTEFACT, Cycle, claimed_examples, cycle_of, cycles
 from synde_pipeline.training.examples import EXAMPLES, Example
-from synde_pipeline.training.reconstruct import reconstruct
+from synde_pipeline.training.reconstruct import reconstructed
 
 SOURCE = "training_examples"
 MAX_RETURNS = 2
@@ -183,7 +183,7 @@ def freeze_cycles(
     """
     journal = arrivals(warehouse)
     completed = _complete(warehouse, journal, standing) if journal else []
-    journal = journal or reconstruct(warehouse, config, warehouse.keys(SOURCE))
+    journal = journal or _begin_journal(warehouse, config)
     buffer = read_buffer(warehouse, standing.rejected)
     ready = ready_domains(buffer, config, forced)
     days, sources = news(warehouse, Known.by(journal), buffer.days)
@@ -201,6 +201,14 @@ def freeze_cycles(
     )
     append(warehouse, record)
     return [*completed, *freeze(warehouse, record.frozen, buffer)], buffer
+
+
+def _begin_journal(warehouse: Warehouse, config: BufferConfig) -> list[Arrival]:
+    """The journal of a warehouse that is older than it; nothing in a new one."""
+    journal = reconstructed(warehouse, config, warehouse.keys(SOURCE))
+    for record in journal:
+        append(warehouse, record)
+    return journal
 
 
 def ready_domains(buffer: Buffer, config: BufferConfig, forced: Collection[str]) -> list[str]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from synde_pipeline.settings import BufferConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.arrivals import Arrival, Day, Known, append, arrivals, news
+from synde_pipeline.training.arrivals import Arrival, Day, Known, news
 from synde_pipeline.training.cycles import claimed_examples, cycles
 
 
-def reconstruct(warehouse: Warehouse, config: BufferConfig, days: Iterable[str]) -> list[Arrival]:
-    """Begin the journal with a record for each cycle there is; none without cycles.
+def reconstructed(warehouse: Warehouse, config: BufferConfig, days: Iterable[str]) -> list[Arrival]:
+    """The journal as it may have been, with a record for each cycle there is; none without cycles.
 
     What no cycle claimed (held-out tasks) is taken to have arrived with the first cycle whose last day is not before
     its own: where it came later in truth, a replay shows it to cycles too early.
@@ -20,6 +20,7 @@ def reconstruct(warehouse: Warehouse, config: BufferConfig, days: Iterable[str])
     }
     claimed = {uid for own in claims.values() for uid in own}
     arrived: set[str] = set()
+    journal: list[Arrival] = []
     for number, (cycle, own) in enumerate(claims.items(), 1):
         arrived |= own
         new: dict[str, Day] = {}
@@ -30,5 +31,5 @@ def reconstruct(warehouse: Warehouse, config: BufferConfig, days: Iterable[str])
                 new[day] = now
         arrived |= {uid for now in new.values() for uid in now}
         complete = {day: sources[day] for day, now in new.items() if now == everything[day]}
-        append(warehouse, Arrival(number, new, config, frozen=(cycle.key,), sources=complete, is_reconstructed=True))
-    return arrivals(warehouse)
+        journal.append(Arrival(number, new, config, frozen=(cycle.key,), sources=complete, is_reconstructed=True))
+    return journal

@@ -1,6 +1,7 @@
 """Replaying arrivals, verdicts and vetoes; what a plan says; what stays away afterwards."""
 
 import json
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from synde_pipeline.logs.daily import load_raw_logs
 from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.logs.tombstones import REASON, active_path, refuse_while_removing, tombstones
 from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.models.overrule import carry_out, promotion, rollback
 from synde_pipeline.models.registry import champion
 from synde_pipeline.removal.inputs import Gone, affected_days, purge_landing, rewrite_days
 from synde_pipeline.removal.plan import hashes
@@ -148,6 +150,35 @@ def test_adapters_that_a_person_took_out_leave_all_that_stood_on_them_and_their_
     assert tombstones(warehouse).cycles == {"library-0001"}
     held = {row["cycle"] for row in warehouse.header("merged_models", "library-0002").info["adapters"]}
     assert "library-0001" not in held
+
+
+@pytest.mark.slow
+def test_what_a_person_promoted_is_promoted_again_where_the_person_had_done_it(tmp_path):
+    config = settings_of("routed", tmp_path)
+    histories = {}
+    for name, script in (("with", SCRIPT), ("without", without(SCRIPT, "test:e"))):
+        warehouse = histories[name] = Warehouse(tmp_path / name / "warehouse")
+        pin_tiny(warehouse)
+        live(warehouse, config, script[:1])
+        carry_out(warehouse, promotion(warehouse, "library-0001"), "looks good")
+        live(warehouse, config, script[:2])
+        live(warehouse, config, script)
+        carry_out(warehouse, promotion(warehouse, "library-0002"), "")
+        carry_out(warehouse, rollback(warehouse, "library"), "no")
+    certificate = remove(histories["with"], config, Request(trace="test:e"))
+    assert certificate["decisions_lost"] == []
+    assert [item.by for item in champion(histories["with"]).history] == ["person"] * 3
+    assert state_of(histories["with"]) == state_of(histories["without"])
+
+
+def test_a_warehouse_without_a_journal_is_replayed_as_its_manifests_tell(tmp_path, config):
+    warehouse = planned(tmp_path / "with", config, SCRIPT)
+    shutil.rmtree(warehouse.root / "arrivals")
+    other = planned(tmp_path / "without", config, without(SCRIPT, "test:f"))
+    remove(warehouse, config, Request(trace="test:f"))
+    claims = [[claimed_examples(w, cycle.key) for cycle in cycles(w)] for w in (warehouse, other)]
+    assert claims[0] == claims[1]
+    assert all(record.is_reconstructed for record in arrivals(warehouse))
 
 
 # -- what is meant, and the plan ------------------------------------------------------------------------------------
