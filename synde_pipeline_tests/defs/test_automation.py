@@ -13,7 +13,9 @@ from synde_pipeline.defs.automation import CYCLE_TAG, MAX_ATTEMPTS, cycle_sensor
 from synde_pipeline.defs.instance import PID_TAG, fail_dead_runs, open_instance, own_tags
 from synde_pipeline.defs.partitions import daily, training_cycles
 from synde_pipeline.defs.resources import Synde
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.settings import load
+from synde_pipeline.storage import write_atomically
 from synde_pipeline_tests.defs.small import freeze_two_cycles, listing
 from synde_pipeline_tests.defs.ticking import KILL_POINTS, ROOT, daemon, killed_tick
 
@@ -29,6 +31,11 @@ def works() -> None:
 def breaks() -> None:
     """Stands for a training cycle that fails."""
     raise RuntimeError("out of memory")
+
+
+@dg.job
+def cycle_job_like() -> None:
+    """Stands for the job of a training cycle."""
 
 
 @pytest.fixture
@@ -76,6 +83,22 @@ def test_looking_at_the_sensor_writes_nothing(frozen, warehouse, instance):
     assert listing(warehouse.root) == before
     assert instance.get_dynamic_partitions(str(training_cycles.name)) == []
     assert instance.get_runs() == []
+
+
+def test_nothing_starts_while_a_removal_is_under_way(frozen, warehouse, instance):
+    write_atomically(active_path(warehouse), '{"number": 7}')
+    assert "removal 0007 of this warehouse is not finished" in _evaluate(instance).skip_message
+    assert isinstance(_evaluate(instance), dg.SkipReason)
+    active_path(warehouse).unlink()
+    assert _request(instance).partition_key == OLDEST
+
+
+def test_a_cancelled_run_does_not_hold_back_later_cycles_for_ever(frozen, instance):
+    run = instance.create_run_for_job(cycle_job_like, tags={CYCLE_TAG: OLDEST, "dagster/run_key": f"{OLDEST}/0"})
+    instance.report_run_canceled(run)
+    assert _request(instance).run_key == f"{OLDEST}/1"
+    _run(works, instance, OLDEST, f"{OLDEST}/1")  # a success in between: only what ended in vain since counts
+    assert _request(instance).run_key == f"{OLDEST}/2"
 
 
 def test_a_failed_run_is_tried_again_under_a_new_key_until_a_person_is_asked(frozen, instance):
