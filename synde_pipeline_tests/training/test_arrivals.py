@@ -91,7 +91,7 @@ def test_a_person_can_start_what_waits_and_nothing_starts_where_nothing_waits(wa
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 3)), min_size=1, max_size=12), st.integers(1, 20))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_a_cycle_never_claims_half_of_a_scope_and_adapters_are_full_but_for_the_last(warehouse, runs, threshold):
     shutil.rmtree(warehouse.root, ignore_errors=True)
     for n, (scope, k) in enumerate(runs):
@@ -157,7 +157,7 @@ def test_a_returned_run_that_changed_is_trained_as_it_is_now_and_an_accepted_one
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2), st.booleans()), min_size=1, max_size=6))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_the_journal_holds_each_change_once_and_looking_again_adds_nothing(warehouse, runs):
     shutil.rmtree(warehouse.root, ignore_errors=True)
     for n, (uid, k, is_long) in enumerate(runs):
