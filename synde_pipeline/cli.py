@@ -33,6 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # rich's own markup would swallow the [keys] of the JSON contract
     help="Agents' execution logs go in, a better agent comes out.\n\n"
     "Data lies in ./data, or in SYNDE_HOME. Start with: synde demo, or synde run PATH_TO_LOGS",
 )

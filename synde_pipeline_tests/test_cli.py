@@ -209,3 +209,5 @@ def test_every_command_explains_itself(tmp_path):
     for command in ("demo", "import", "run", "status", "sql", "base", "pretrain", "ui"):
         assert command in listed
         assert len(synde(command, "--help", home=tmp_path).stdout.splitlines()) > 5
+    contract = " ".join(synde("import", "--help", home=tmp_path).stdout.split())
+    assert "files [file, format, trajectories" in contract  # rich would take it for markup

@@ -35,6 +35,12 @@ def read(folder: Path) -> AdapterWeights:
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
         raise LineageError(f"{folder} is no plain LoRA adapter", expected="peft_type LORA without DoRA or biases")
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
+        raise LineageError(
+            f"{folder} has a rank or an alpha for some modules of their own",
+            expected="one r and one lora_alpha for all",
+            remedy="save the adapter without rank_pattern and alpha_pattern",
+        )
     tensors = {name: tensor.float() for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
     matrices = {}
     for name, a in sorted(tensors.items()):

@@ -1,5 +1,7 @@
 """Composition is exact (law 7), order-free, refuses strangers, and equals PEFT's own merge."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -72,11 +74,19 @@ def test_an_adapter_of_another_model_is_refused():
         add_adapters(tiny(), [(wrong, 1.0)])
 
 
-def test_a_dora_adapter_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("knob", "says"),
+    [
+        ({"use_dora": True}, "no plain LoRA"),
+        ({"rank_pattern": {"gate_proj": 2}}, "one r and one lora_alpha"),
+        ({"alpha_pattern": {"gate_proj": 8}}, "one r and one lora_alpha"),
+    ],
+)
+def test_an_adapter_that_would_be_read_wrongly_is_refused(tmp_path, knob, says):
     save(train(tiny(), [ROWS], CONFIG).bank, tmp_path)
     config = tmp_path / "adapter_config.json"
-    config.write_text(config.read_text().replace('"use_dora": false', '"use_dora": true'))
-    with pytest.raises(LineageError, match="no plain LoRA"):
+    config.write_text(json.dumps({**json.loads(config.read_text()), **knob}))
+    with pytest.raises(LineageError, match=says):
         read(tmp_path)
 
 
