@@ -17,6 +17,7 @@ from synde_pipeline.lease import lease
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import make_private
 from synde_pipeline.logs.tombstones import ARTEFACT, active_path, bury, hashed, refuse_while_removing, tombstones
+from synde_pipeline.models.adapters import CHECKPOINTS
 from synde_pipeline.models.registry import FILE as CHAMPION
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import content_hash
@@ -26,13 +27,17 @@ from synde_pipeline.removal.replay import Replay, link
 from synde_pipeline.removal.request import Request, uids_of
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse, read_json, write_atomically
+from synde_pipeline.training.base_replay import ARTEFACT as BASE_REPLAY
+from synde_pipeline.training.null_space import ARTEFACT as MOMENTS
+from synde_pipeline.training.regularize import ARTEFACT as FISHER
 
 Say = Callable[[str], None]
 
 _STAYS = {LANDING, ARTEFACT, "leases"}
 """What is never copied: landing is rewritten in place, because agents go on writing there."""
-_DROPPED = {"checkpoints"}
-"""What is not carried over: states of trainings that were interrupted."""
+_DROPPED = {CHECKPOINTS, MOMENTS, FISHER, BASE_REPLAY}
+"""What is not carried over: it was computed from what goes, and is made again where it is asked for. States of
+interrupted trainings, statistics of cycles, texts of a base that may have been built from the logs."""
 _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
@@ -115,7 +120,7 @@ def _go_on(warehouse: Warehouse, journal: dict[str, Any], say: Say) -> dict[str,
     if journal["swap"] is None:
         bury(warehouse, journal["uids"], frozenset(journal["cycles_out"]))
         done = _rebuild(warehouse, copy, journal, say)
-        shutil.rmtree(copy.root / "checkpoints", ignore_errors=True)
+        shutil.rmtree(copy.root / CHECKPOINTS, ignore_errors=True)
         coming = _entries(copy.root)
         going = [name for name in _entries(warehouse.root) if name not in coming]
         journal = {**journal, **done, "swap": {"coming": coming, "going": going}}

@@ -231,6 +231,16 @@ def test_what_was_removed_stays_away_and_leaves_no_bytes_when_it_lands_again(tmp
     assert counts["rows_in"] == counts["rows_out"] + counts["quarantined"] == 3
 
 
+@pytest.mark.parametrize("computed", ["input_moments", "fisher", "base_replay", "checkpoints"])
+def test_what_was_computed_from_what_goes_does_not_stay(tmp_path, config, computed):
+    warehouse = planned(tmp_path, config, [Step([run("a", 0), run("b", 0)])])
+    kept = warehouse.path(computed, "library-0001") / "tensors.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"made of what goes")
+    remove(warehouse, config, Request(trace="test:a"))
+    assert not [path for path in warehouse.root.rglob("*") if path.name == kept.name]
+
+
 def test_a_day_whose_landing_expired_loses_its_rows_all_the_same(tmp_path, config):
     warehouse = planned(tmp_path / "with", config, [Step([run("a", 0), run("b", 0)])])
     for path in warehouse.path("landing", str(DAY)).iterdir():
