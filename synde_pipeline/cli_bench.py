@@ -36,7 +36,7 @@ def bench(
     minimum and maximum; ratios are medians of ratios within a round.
 
     JSON keys: bench, size, work, machine (cpu, cores, system, python, torch, threads, load_average), rows (each name,
-    cpu_s, wall_s, rss_mb, above_floor_mb, n, min, max; or name, n, unavailable), ratios ("<peer>_over_ours": median of
+    cpu_s, wall_s, rss_mb, above_floor_mb, n, min, max; or name, n, unavailable), ratios ("PEER_over_ours": median of
     CPU ratios), ratio_ranges, wall_ratios, verdicts (claim, measured, interval, threshold, verdict).
     """
     from synde_pipeline.studies.bench.result import text

@@ -95,7 +95,7 @@ def test_one_sequence_per_trajectory_has_the_loss_of_one_per_step(tmp_path):
 
 def test_help_names_the_contracts_keys_and_a_wrong_name_is_the_users_mistake(tmp_path):
     said = " ".join(synde("bench", "--help", home=tmp_path).stdout.replace("│", " ").split())
-    for key in ("cpu_s", "wall_s", "rss_mb", "<peer>_over_ours", "make bench-setup"):
+    for key in ("cpu_s", "wall_s", "rss_mb", "PEER_over_ours", "make bench-setup"):
         assert key in said
     wrong = synde("bench", "speed", home=tmp_path, check=False)
     assert wrong.returncode == 2
