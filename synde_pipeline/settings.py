@@ -7,11 +7,12 @@ import json
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from synde_pipeline.errors import InputError
+from synde_pipeline.settings_fast import LlmConfig, MemoryConfig, NotesConfig, ReflectionConfig
 from synde_pipeline.settings_slow import (
     PRESETS,
     BufferConfig,
@@ -21,19 +22,6 @@ from synde_pipeline.settings_slow import (
     PretrainConfig,
     TrainingConfig,
 )
-
-
-class MemoryConfig(Config):
-    """Fast layer: what becomes an item, and how many are shown."""
-
-    embedder: Literal["minilm", "hashing"] = "minilm"
-    """`minilm` is all-MiniLM-L6-v2 (384-d, real); `hashing` is a bag of hashed words for fast tests."""
-    min_tasks: int = Field(default=2, ge=1)
-    """Distinct tasks that must support an item before it is shown: one task's accident is no lesson."""
-    top_k: int = Field(default=3, ge=0)
-    """Items shown to the agent; the paper's case study (section 10.3) uses three."""
-    max_contrasts: int = Field(default=6, ge=0)
-    """Contrast items (successful against failed runs) kept per group of similar tasks."""
 
 
 class PromptConfig(Config):
@@ -100,7 +88,10 @@ class Settings(Config):
     replay_data: Path | None = None
     """Texts (.jsonl or .txt) that stand for the base's own data in `training.base_replay`; None samples them from the
     base. `SYNDE_REPLAY_DATA`; what counts is their content, not the path."""
+    llm: LlmConfig = LlmConfig()
+    reflection: ReflectionConfig = ReflectionConfig()
     memory: MemoryConfig = MemoryConfig()
+    notes: NotesConfig = NotesConfig()
     prompt: PromptConfig = PromptConfig()
     pretrain: PretrainConfig = PretrainConfig()
     buffer: BufferConfig = BufferConfig()
@@ -130,6 +121,9 @@ ENVIRONMENT = {
     "SYNDE_BASE_REVISION": ("base_revision",),
     "SYNDE_REPLAY_DATA": ("replay_data",),
     "SYNDE_EMBEDDER": ("memory", "embedder"),
+    "SYNDE_REFLECTOR": ("reflection", "engine"),
+    "SYNDE_LLM_URL": ("llm", "base_url"),
+    "SYNDE_LLM_MODEL": ("llm", "model"),
     "SYNDE_TOP_K": ("memory", "top_k"),
     "SYNDE_WINDOW": ("prompt", "window"),
     "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),

