@@ -14,6 +14,9 @@ from transformers import AttentionInterface
 
 _NAME = "synde_packed"
 
+_CHUNK = 64
+"""Queries computed at once where few are wanted; each chunk reads keys up to its last query."""
+
 
 @contextmanager
 def packed_attention(model: Any) -> Iterator[None]:
@@ -49,10 +52,11 @@ def attend(
         key: (1, key heads, tokens, size).
         value: (1, key heads, tokens, size).
         attention_mask: None.
-        **options: `sequence_lengths`, and what the family passes: `scaling`, `sliding_window`, `softcap`.
+        **options: `sequence_lengths`; `last_queries`, for each sequence the positions whose output of the last layer
+            is read, ascending, or None for all; what the family passes: `scaling`, `sliding_window`, `softcap`.
 
     Returns:
-        (1, tokens, heads, size), and no attention weights.
+        (1, tokens, heads, size), zeros where nobody reads, and no attention weights.
     """
     lengths: Sequence[int] = options["sequence_lengths"]
     groups = query.shape[1] // key.shape[1]
@@ -60,22 +64,44 @@ def attend(
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     scale, cap = options.get("scaling"), options.get("softcap")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    window, last = options.get("sliding_window"), options.get("last_queries")
+    wanted = [None] * len(lengths) if last is None or cap is not None or not _is_last(module) else last
     found = []
     parts = (x.split(lengths, dim=2) for x in (query, key, value))
-    for q, k, v in zip(*parts, strict=True):
-        mask = _window(q, options.get("sliding_window"))
+    for q, k, v, rows in zip(*parts, wanted, strict=True):
+        if rows is not None and _pays(rows, q.shape[2]):
+            found.append(_at(rows, q, k, v, window, scale))
+            continue
+        mask = None if window is None or q.shape[2] <= window else _visible(torch.arange(q.shape[2]), window, q)
         found.append(_plain(q, k, v, mask, scale) if cap is None else _capped(q, k, v, mask, scale, cap))
     return torch.cat(found, dim=2).transpose(1, 2), None
 
 
-def _window(query: Any, window: int | None) -> Any:
-    """Which keys each query sees (tokens, tokens), bool; None where plain causal attention sees the same."""
-    n = query.shape[2]
-    if window is None or n <= window:
-        return None
-    place = torch.arange(n, device=query.device)
-    behind = place[:, None] - place[None, :]
-    return (behind >= 0) & (behind < window)
+def _is_last(layer: Any) -> bool:
+    n_layers = getattr(getattr(layer, "config", None), "num_hidden_layers", None)
+    return n_layers is not None and getattr(layer, "layer_idx", None) == n_layers - 1
+
+
+def _pays(rows: Any, n_tokens: int) -> bool:
+    """Whether the wanted queries read fewer keys than all queries do, whose kernel skips what is ahead."""
+    return sum(len(part) * (int(part[-1]) + 1) for part in rows.split(_CHUNK)) < n_tokens**2 / 2
+
+
+def _at(rows: Any, q: Any, k: Any, v: Any, window: int | None, scale: float) -> Any:
+    """(1, heads, tokens, size): attention of the queries at `rows`, zeros elsewhere."""
+    found = []
+    for part in rows.split(_CHUNK):
+        n_keys = int(part[-1]) + 1
+        mask = _visible(part, window, q)
+        found.append(_plain(q[:, :, part], k[:, :, :n_keys], v[:, :, :n_keys], mask, scale))
+    return q.new_zeros(*q.shape[:3], v.shape[-1]).index_copy(2, rows.to(q.device), torch.cat(found, dim=2))
+
+
+def _visible(rows: Any, window: int | None, like: Any) -> Any:
+    """Which keys, up to the last of the ascending rows, each of them sees: (rows, keys), bool."""
+    behind = rows[:, None] - torch.arange(int(rows[-1]) + 1)
+    seen = behind >= 0
+    return (seen if window is None else seen & (behind < window)).to(like.device)
 
 
 def _plain(q: Any, k: Any, v: Any, mask: Any, scale: float) -> Any:

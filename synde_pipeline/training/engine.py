@@ -44,6 +44,7 @@ class Engine:
         self.model, self.bank, self.config, self.machine = model, bank, config, machine
         bank.table.grad = torch.zeros_like(bank.table)
         self.way = WAYS[-1]
+        self._reads_targets = False
         self._changes = ExitStack()
         self._route = Route()
         modules = dict(model.named_modules())
@@ -94,6 +95,8 @@ class Engine:
         self._route.is_on = adapters
         self._targets.rows = part.predicting
         packed = {} if part.lengths is None else {"position_ids": part.position_ids, "sequence_lengths": part.lengths}
+        if packed and self._reads_targets:
+            packed["last_queries"] = [item.sequence.targets - 1 for item in part.items]
         return self.model(input_ids=part.ids, use_cache=False, **packed).logits[0]
 
     @torch.no_grad()
@@ -106,6 +109,7 @@ class Engine:
 
     @contextmanager
     def _changed(self, way: Way) -> Iterator[None]:
+        self._reads_targets = way.last_layer
         for linear in self._linears:
             linear.on_targets = way.last_layer and linear.name in self._targets.names
         with ExitStack() as stack:
