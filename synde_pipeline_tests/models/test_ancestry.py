@@ -10,7 +10,7 @@ from synde_pipeline.evaluation.report import publish
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.models.ancestry import Node, graph_of, lineage, lineage_table
 from synde_pipeline.models.merge import MERGED
-from synde_pipeline.settings import PRESETS, MemoryConfig, Settings, TrainingConfig
+from synde_pipeline.settings import MemoryConfig, Settings, TrainingConfig
 from synde_pipeline.storage import files_hash, read_json
 from synde_pipeline_tests.evaluation.test_report import report
 from synde_pipeline_tests.helpers import DAY
@@ -124,4 +124,3 @@ def test_the_table_of_an_adapter_names_what_it_stands_on(warehouse):
         ("trained on", "training_shards", "library-0002"),
         ("trained on top of", "adapters", "library-0001"),
     }
-    assert PRESETS["default"].composition == "sequential"

@@ -21,7 +21,15 @@ from synde_pipeline.models.merge import MERGED, cycle_model, fresh_merged, merge
 from synde_pipeline.models.registry import promote, reject
 from synde_pipeline.models.route import Router
 from synde_pipeline.reflection.daily import publish_reflections
-from synde_pipeline.settings import PRESETS, BufferConfig, EvaluationConfig, MemoryConfig, PromptConfig, Settings
+from synde_pipeline.settings import (
+    PRESETS,
+    BufferConfig,
+    EvaluationConfig,
+    MemoryConfig,
+    PromptConfig,
+    Settings,
+    TrainingConfig,
+)
 from synde_pipeline.storage import read_json, write_atomically
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.buffer import freeze_cycles
@@ -151,7 +159,7 @@ def test_a_shard_that_was_packed_by_another_rule_is_refused(warehouse):
 
 
 def test_sequential_and_routed_cycles_of_a_domain_leave_each_other_alone(warehouse):
-    sequential = SETTINGS.model_copy(update={"training": PRESETS["default"]})
+    sequential = SETTINGS.model_copy(update={"training": TrainingConfig(composition="sequential")})
     plain, _ = trained(warehouse, DAY, "site:a", config=sequential)
     routed, _ = trained(warehouse, DAY + timedelta(1), "site:b")
     third, merged = trained(warehouse, DAY + timedelta(2), "site:a", config=sequential)

@@ -17,7 +17,7 @@ from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import checked_entry, ledger_before
 from synde_pipeline.models.merge import MERGED, fresh_merged, merge_cycle
 from synde_pipeline.models.registry import reject
-from synde_pipeline.settings import BufferConfig, EvaluationConfig, MemoryConfig, PromptConfig, Settings
+from synde_pipeline.settings import BufferConfig, EvaluationConfig, MemoryConfig, PromptConfig, Settings, TrainingConfig
 from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.daily import publish_shard
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory
@@ -25,7 +25,9 @@ from synde_pipeline_tests.memory.test_curate import GOOD, REPORT
 from synde_pipeline_tests.models_for_tests import pin_tiny, save_model
 from synde_pipeline_tests.training.test_buffer import arrive
 
+SEQUENTIAL = TrainingConfig(composition="sequential")
 SETTINGS = Settings(
+    training=SEQUENTIAL,
     memory=MemoryConfig(embedder="hashing"),
     prompt=PromptConfig(window=256),
     evaluation=EvaluationConfig(min_tasks=2, bootstrap=100),

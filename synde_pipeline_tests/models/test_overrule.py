@@ -17,14 +17,14 @@ from synde_pipeline.models.compose import ADAPTERS, Entry, ledger_before
 from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.models.overrule import carry_out, history_rows, promotion, rollback
 from synde_pipeline.models.registry import FILE, champion
-from synde_pipeline.settings import PRESETS
+from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.evaluation.test_report import report
 from synde_pipeline_tests.helpers import DAY
 from synde_pipeline_tests.models.test_bank import SETTINGS, frozen, trained
 from synde_pipeline_tests.models_for_tests import pin_tiny
 
-SEQUENTIAL = SETTINGS.model_copy(update={"training": PRESETS["default"].model_copy(update={"epochs": 1})})
+SEQUENTIAL = SETTINGS.model_copy(update={"training": TrainingConfig(composition="sequential", epochs=1)})
 
 
 def judged(warehouse, cycle, *, passed: bool):
