@@ -139,22 +139,27 @@ def collect_garbage(
     JSON keys: removals [path, bytes, reason], freed (null when nothing was done).
     """
     from synde_pipeline.evaluation.due import due_cycles
-    from synde_pipeline.models.gc import collect, plan
+    from synde_pipeline.models.gc import Removal, collect, plan
     from synde_pipeline.training.cycles import cycles
 
     warehouse = Warehouse(load().warehouse)
-    with _lease(warehouse):
+
+    def planned() -> dict[Path, Removal]:
         due = {cycle.key for cycle in due_cycles(warehouse)}
         finished = frozenset(cycle.key for cycle in cycles(warehouse)) - due
-        removals = plan(warehouse, finished, keep)
-        rows = [{"path": str(one.path), "bytes": one.n_bytes, "reason": one.reason} for one in removals]
-        if not as_json:
-            _print_table(("path", "bytes", "reason"), rows)
-        freed = None
-        if removals and not dry_run:
-            if not yes:
-                _confirm(f"remove these {len(removals)}")
-            freed = collect(warehouse, removals)
+        return {one.path: one for one in plan(warehouse, finished, keep)}
+
+    with _lease(warehouse):
+        removals = planned()
+    rows = [{"path": str(one.path), "bytes": one.n_bytes, "reason": one.reason} for one in removals.values()]
+    if not as_json:
+        _print_table(("path", "bytes", "reason"), rows)
+    freed = None
+    if removals and not dry_run:
+        if not yes:
+            _confirm(f"remove these {len(removals)}")
+        with _lease(warehouse):  # not while somebody thinks; what serves again by now stays
+            freed = collect(warehouse, [one for path, one in planned().items() if path in removals])
     if as_json:
         _print_json({"removals": rows, "freed": freed})
     elif freed is not None:

@@ -20,7 +20,8 @@ from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.models.compose import ADAPTERS, checked_entry, ledger_before
 from synde_pipeline.records import split_of
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import SOURCE, cycles
+from synde_pipeline.training.buffer import SOURCE
+from synde_pipeline.training.cycles import cycles
 
 
 @dg.asset_check(asset=raw_logs)

@@ -26,7 +26,7 @@ from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.removal.remove import resume
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import cycles
+from synde_pipeline.training.cycles import cycles
 
 Say = Callable[[str], None]
 P = ParamSpec("P")

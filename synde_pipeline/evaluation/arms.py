@@ -22,7 +22,7 @@ from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
 from synde_pipeline.settings import EvaluationConfig, Settings
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.known import known_to, memory_at
 
 ARMS = ("none", "context", "weights", "dual")

@@ -9,7 +9,8 @@ from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.models.registry import champion
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, Standing, cycles
+from synde_pipeline.training.buffer import Standing
+from synde_pipeline.training.cycles import Cycle, cycles
 
 
 def is_due(warehouse: Warehouse, cycle: Cycle) -> bool:

@@ -11,7 +11,7 @@ from synde_pipeline.lineage import check_inputs
 from synde_pipeline.models.merge import MERGED, fresh_merged
 from synde_pipeline.models.registry import champion, promote, reject
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.cycles import Cycle
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED
 from synde_pipeline.memory.daily import DELTAS
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import ARTEFACT as CYCLES
 from synde_pipeline.training.buffer import SOURCE as EXAMPLES
+from synde_pipeline.training.cycles import ARTEFACT as CYCLES
 from synde_pipeline.training.daily import SHARDS
 
 TABLES = (RAW_LOGS, QUARANTINE, SUPERSEDED, REFLECTIONS, DELTAS, EXAMPLES, CYCLES, SHARDS)

@@ -18,7 +18,7 @@ from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import SOURCE as EXAMPLES
-from synde_pipeline.training.buffer import cycles
+from synde_pipeline.training.cycles import cycles
 
 
 def status(settings: Settings) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from synde_pipeline.storage import Header, Warehouse, read_json
 from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.base_replay import BaseData, with_base
-from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.lora import read, write
 from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train

@@ -15,7 +15,7 @@ from synde_pipeline.lineage import check_inputs
 from synde_pipeline.models.registry import Champion, champion
 from synde_pipeline.settings_slow import Composition, TrainingConfig
 from synde_pipeline.storage import Header, Warehouse
-from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.lora import AdapterWeights, read
 

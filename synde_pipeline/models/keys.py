@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.shards import ShardRow
 
 FILE = "keys.safetensors"

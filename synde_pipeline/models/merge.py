@@ -31,12 +31,12 @@ from synde_pipeline.models.compose import (
     ledger_with,
     rule_of,
 )
-from synde_pipeline.models.registry import Champion, Served, champion
+from synde_pipeline.models.registry import Champion, Served, champion, model_that_lies_there
 from synde_pipeline.models.route import Place
 from synde_pipeline.models.serve_as import MERGED, is_collected, kind_for, load_ledger, write_ledger
 from synde_pipeline.settings import ModelsConfig
 from synde_pipeline.storage import Header, Warehouse
-from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.cycles import Cycle
 
 _AS_SUITS = ModelsConfig()
 
@@ -147,13 +147,8 @@ def served_model(warehouse: Warehouse, served: Served) -> Any:
     Raises:
         LineageError: another model lies there now.
     """
-    header = warehouse.header(MERGED, served.cycle)
-    if header is None or header.content_hash != served.model:
-        raise LineageError(
-            f"{MERGED}[{served.cycle}] is {header.content_hash[:12] if header else 'missing'}",
-            expected=f"{served.model[:12]}, which is served",
-            remedy=f"evaluate cycle {served.cycle} again, or roll back",
-        )
+    remedy = f"evaluate cycle {served.cycle} again, or roll back"
+    header = model_that_lies_there(warehouse, MERGED, served.cycle, served.model, which="is served", remedy=remedy)
     return load_ledger(warehouse, header)
 
 

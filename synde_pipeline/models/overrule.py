@@ -17,6 +17,7 @@ from synde_pipeline.models.registry import (
     champion,
     check_current,
     domain_of,
+    model_that_lies_there,
     own_adapter,
     record,
     served_of,
@@ -105,14 +106,9 @@ def _champions(known: Champion, domain: str) -> set[str]:
 
 def _judged(warehouse: Warehouse, decision: Decision) -> Header:
     """The model of an earlier decision, which must still be the one that lies there."""
-    found = warehouse.header(MERGED, decision.cycle)
-    if found is None or found.content_hash != decision.model:
-        raise LineageError(
-            f"{MERGED}[{decision.cycle}] is {found.content_hash[:12] if found else 'missing'}",
-            expected=f"{decision.model[:12]}, which was the champion",
-            remedy=f"run cycle {decision.cycle} again, or go back to another one with --to",
-        )
-    return found
+    remedy = f"run cycle {decision.cycle} again, or go back to another one with --to"
+    which = "was the champion"
+    return model_that_lies_there(warehouse, MERGED, decision.cycle, decision.model, which=which, remedy=remedy)
 
 
 def carry_out(warehouse: Warehouse, move: Move, reason: str) -> Champion:

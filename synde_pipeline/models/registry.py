@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from synde_pipeline.errors import LineageError
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse, write_atomically
-from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.cycles import Cycle
 
 FILE = "champion.json"
 
@@ -229,19 +229,32 @@ def own_adapter(cycle: Cycle, model: Header) -> str:
     return own.pop()
 
 
+def model_that_lies_there(
+    warehouse: Warehouse, artefact: str, key: str, wanted: str, *, which: str, remedy: str
+) -> Header:
+    """A cycle's model, if it is the one with this content hash.
+
+    Raises:
+        LineageError: it is gone, or another one.
+    """
+    found = warehouse.header(artefact, key)
+    if found is None or found.content_hash != wanted:
+        raise LineageError(
+            f"{artefact}[{key}] is {found.content_hash[:12] if found else 'missing'}",
+            expected=f"{wanted[:12]}, which {which}",
+            remedy=remedy,
+        )
+    return found
+
+
 def check_current(warehouse: Warehouse, cycle: Cycle, model: Header) -> None:
     """Refuse to act on a model that is not the one that lies there now.
 
     Raises:
         LineageError: it is gone, or another one.
     """
-    found = warehouse.header(model.artefact, cycle.key)
-    if found is None or found.content_hash != model.content_hash:
-        raise LineageError(
-            f"{model.artefact}[{cycle.key}] is {found.content_hash[:12] if found else 'missing'}",
-            expected=f"{model.content_hash[:12]}, which was judged",
-            remedy=f"evaluate cycle {cycle.key} again; the champion stays as it was",
-        )
+    remedy = f"evaluate cycle {cycle.key} again; the champion stays as it was"
+    model_that_lies_there(warehouse, model.artefact, cycle.key, model.content_hash, which="was judged", remedy=remedy)
 
 
 def _decision(now: Champion, about: tuple[Cycle, Header, str], verdict: str, *, accepted: bool) -> Decision:

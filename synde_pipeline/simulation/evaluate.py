@@ -27,7 +27,7 @@ from synde_pipeline.simulation.lab import Lab, timed
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, places
 from synde_pipeline.simulation.worlds.base import Place
 from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.buffer import Cycle, cycles
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.known import known_to
 
 METHOD = "acting in the worlds on report tasks that no day hands out"

@@ -33,7 +33,7 @@ from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.base_replay import with_base
-from synde_pipeline.training.buffer import cycles
+from synde_pipeline.training.cycles import cycles
 from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.null_space import Moments, Projection, leak_penalty, merge, moments_of
 from synde_pipeline.training.probe import kl_to_base, plain

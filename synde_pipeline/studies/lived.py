@@ -21,7 +21,8 @@ from synde_pipeline.simulation.loop import log_runs
 from synde_pipeline.simulation.tasks import date_of, places
 from synde_pipeline.simulation.worlds.base import Place, Task
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, cycles, freeze_cycles
+from synde_pipeline.training.buffer import freeze_cycles
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.daily import publish_examples
 
 DOMAIN = "web"

@@ -29,7 +29,7 @@ from synde_pipeline.simulation.tasks import date_of, day_number, held_out_tasks,
 from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.bank import AdapterBank
-from synde_pipeline.training.buffer import cycles
+from synde_pipeline.training.cycles import cycles
 from synde_pipeline.training.lora import AdapterWeights, read
 from synde_pipeline.training.shards import ShardRow, build_shard
 from synde_pipeline.training.train import train

@@ -26,6 +26,8 @@ from synde_pipeline.training.pretrain import build_base, first_days
 from synde_pipeline.training.shards import SHARD, build_shard, rows_rule
 
 SHARDS = "training_shards"
+_WEIGHING = {"credit", "weight_success", "weight_partial", "weight_failure"}
+"""Knobs that examples depend on."""
 
 
 def publish_examples(warehouse: Warehouse, day: date, settings: Settings) -> Header:
@@ -44,7 +46,11 @@ def publish_examples(warehouse: Warehouse, day: date, settings: Settings) -> Hea
         artefact=SOURCE,
         key=str(day),
         content_hash=content_hash(examples),
-        inputs={REFLECTIONS: source.content_hash, RAW_LOGS: source.inputs[RAW_LOGS]},
+        inputs={
+            REFLECTIONS: source.content_hash,
+            RAW_LOGS: source.inputs[RAW_LOGS],
+            "weights": content_hash(settings.training.model_dump(include=_WEIGHING)),
+        },
         counts={
             "examples": len(examples),
             "with_signal": sum(example["metadata"]["contrastive_weight"] > 0 for example in examples),

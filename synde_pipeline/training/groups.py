@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.examples import Example
 from synde_pipeline.training.replay import old_share
 

@@ -14,6 +14,7 @@ from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.settings_slow import MachineConfig
 from synde_pipeline.training.bank import AdapterBank
 
+_CGROUP = Path("/sys/fs/cgroup")
 _GB = 1 << 30
 _HIDDEN_PER_TOKEN, _INNER_PER_TOKEN = 16, 5
 """Floats that one layer keeps for the backward pass of a token, in units of the model's width and of its MLP's."""
@@ -140,8 +141,21 @@ def _free(device: torch.device) -> float | None:
     """Bytes that the device has free; None where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    found = [free for free in (_free_of_system(), _free_of_cgroup(_CGROUP)) if free is not None]
+    return min(found, default=None)
+
+
+def _free_of_system() -> float | None:
     path = Path("/proc/meminfo")
     if not path.exists():
         return None
     lines = dict(line.split(":", 1) for line in path.read_text("utf-8").splitlines())
     return float(lines["MemAvailable"].split()[0]) * 1024
+
+
+def _free_of_cgroup(folder: Path) -> float | None:
+    """What a container's limit leaves; None without one (cgroup version 2)."""
+    limit, used = folder / "memory.max", folder / "memory.current"
+    if not (limit.exists() and used.exists()) or limit.read_text("utf-8").strip() == "max":
+        return None
+    return float(limit.read_text("utf-8")) - float(used.read_text("utf-8"))

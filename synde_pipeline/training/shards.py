@@ -16,7 +16,7 @@ from synde_pipeline.prompting import PromptEncoder, Window
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import Settings, TrainingConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, claimed_examples, cycles
+from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.examples import Example, ExampleTurn, shown_part, shows_memory, turns_of
 from synde_pipeline.training.from_memory import LESSONS, Scribe, items_at
 from synde_pipeline.training.groups import groups_of, replay_of_groups

@@ -9,7 +9,8 @@ from synde_pipeline.records import Trajectory, split_of
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import BufferConfig, Settings
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import Cycle, freeze_cycles
+from synde_pipeline.training.buffer import freeze_cycles
+from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import publish_examples
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 

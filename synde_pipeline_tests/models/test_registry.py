@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.registry import FILE, Champion, champion, promote, reject
 from synde_pipeline.storage import Header, write_atomically
-from synde_pipeline.training.buffer import Cycle
+from synde_pipeline.training.cycles import Cycle
 
 DAY = date(2025, 1, 3)
 

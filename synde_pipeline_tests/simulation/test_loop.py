@@ -19,7 +19,7 @@ from synde_pipeline.simulation.demo import closing, over_seeds
 from synde_pipeline.simulation.loop import FILE
 from synde_pipeline.simulation.tasks import date_of, places, tasks_of_day
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.buffer import cycles
+from synde_pipeline.training.cycles import cycles
 from synde_pipeline_tests.simulation.demo_process import ARMS, demo, small
 
 DAYS = 3

@@ -15,7 +15,8 @@ from synde_pipeline.records import split_of
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import PRESETS, BufferConfig, MemoryConfig, Settings
 from synde_pipeline.training.arrivals import Known, arrivals
-from synde_pipeline.training.buffer import EVERY, Standing, claimed_examples, cycles, freeze_cycles, read_buffer
+from synde_pipeline.training.buffer import EVERY, Standing, freeze_cycles, read_buffer
+from synde_pipeline.training.cycles import claimed_examples, cycles
 from synde_pipeline.training.daily import publish_examples
 from synde_pipeline.training.groups import groups_of
 from synde_pipeline.training.known import known_to, memory_at, trajectories_at

@@ -7,7 +7,8 @@ from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.settings import BufferConfig, Settings
-from synde_pipeline.training.buffer import claimed_examples, cycles, freeze_cycles, read_buffer
+from synde_pipeline.training.buffer import freeze_cycles, read_buffer
+from synde_pipeline.training.cycles import claimed_examples, cycles
 from synde_pipeline.training.daily import publish_examples
 from synde_pipeline.training.shards import build_shard
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory

@@ -15,7 +15,7 @@ from synde_pipeline.records import split_of
 from synde_pipeline.reflection.rules import reflect
 from synde_pipeline.settings import PRESETS, MemoryConfig, Settings, TrainingConfig
 from synde_pipeline.storage import Header
-from synde_pipeline.training.buffer import ARTEFACT, claimed_examples, cycle_of
+from synde_pipeline.training.cycles import ARTEFACT, claimed_examples, cycle_of
 from synde_pipeline.training.examples import EXAMPLES, examples_of
 from synde_pipeline.training.groups import groups_of, replay_of_groups, replay_rule
 from synde_pipeline.training.shards import build_shard
