@@ -24,7 +24,7 @@ from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import SHARDS
 from synde_pipeline.training.groups import groups_of, replay_rule
 from synde_pipeline.training.lora import write
-from synde_pipeline.training.shards import ShardRow, rows_rule
+from synde_pipeline.training.shards import WRITTEN, ShardRow, rows_rule
 from synde_pipeline.training.train import StepReport, TrainingRun, train
 
 CHECKPOINTS = "checkpoints"
@@ -104,8 +104,8 @@ def train_cycle(
         "domain": cycle.domain,
         "base": base.header.info["name"],
         "config": config.model_dump(),
-        "trajectories": sorted({row["trace_uid"] for row in rows if not row["is_replay"]}),
-        "replayed": sorted({row["trace_uid"] for row in rows if row["is_replay"]}),
+        "trajectories": _trajectories(rows, are_old=False),
+        "replayed": _trajectories(rows, are_old=True),
         "memory_of": sorted({uid for row in rows for uid in row["memory_trajectories"]}),
         **made.info,
     }
@@ -115,6 +115,12 @@ def train_cycle(
 
     clear_checkpoint(checkpoint)
     return header, True
+
+
+def _trajectories(rows: Sequence[ShardRow], *, are_old: bool) -> list[str]:
+    """Uids behind new or old rows; rows that memory alone wrote stem from the trajectories of `memory_of`."""
+    uids = {row["trace_uid"] for row in rows if row["is_replay"] == are_old}
+    return sorted(uid for uid in uids if not uid.startswith(WRITTEN))
 
 
 def _train_one(base: Base, rows: Sequence[ShardRow], model: Any, config: TrainingConfig, run: TrainingRun) -> Made:

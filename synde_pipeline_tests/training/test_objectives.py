@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import LineageError
-from synde_pipeline.logs.daily import publish_raw_logs
+from synde_pipeline.logs.daily import load_all, publish_raw_logs
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.adapters import train_cycle
@@ -260,6 +260,9 @@ def test_every_objective_goes_from_claims_to_a_model(lived, objective, compositi
     header, is_new = train_cycle(warehouse, cycle, training)
     assert is_new
     assert header.counts["target_tokens"] > 0
+    logged = {item.trace_uid for item in load_all(warehouse)}
+    assert logged.issuperset(header.info["trajectories"] + header.info["replayed"] + header.info["memory_of"])
+    assert header.info["trajectories"] or header.info["memory_of"]
     assert merge_cycle(warehouse, cycle).counts["adapters"] == 1
     assert not train_cycle(warehouse, cycle, training)[1]
 
