@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from synde_pipeline.memory.distinct import Reading, differ, read, said
+from synde_pipeline.memory.distinct import differ
+from synde_pipeline.memory.reading import Reading, read, said
 from synde_pipeline.records import MemoryItem
 
 _BLOCK = 1024

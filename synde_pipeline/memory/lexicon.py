@@ -6,9 +6,21 @@ Each table is read as lines. Words that are missing here cost missed merges, nev
 import re
 from functools import lru_cache
 
-_SUFFIX = re.compile(r"(?:ication|ification|ization|ation|ition|ment|ness|ingly|ings?|edly|ed|ies|es|s|ly|al)$")
-_KEEP = 3
-"""Letters that a stem keeps at least."""
+_ENDINGS = [
+    (re.compile(pattern), rest)
+    for pattern, rest in (
+        (r"'s?$", ""),
+        (r"(?<=[^aeious]{2})ies$|(?<=[aeiou][^aeious])ies$", "y"),
+        (r"(?<=ss|sh|ch)es$|(?<=[xz])es$", ""),
+        (r"(?<=[^su])s$", ""),
+        (r"ied$", "y"),
+        (r"ification$", "ify"),
+        (r"(?<=...)(?:ations?|ators?|ating|ated|ate|itions?)$", ""),
+        (r"(?<=....)(?:ions?|ity|ment|ness)$", ""),
+        (r"(?<=...)(?:ings?|edly|ed|ly)$", ""),
+    )
+]
+"""Endings in the order in which they come off, and what is put in their place."""
 
 _IRREGULAR = """
 sent=send kept=keep left=leave found=find took=take taken=take gave=give given=give got=get chose=choose
@@ -32,7 +44,7 @@ calls called calling invoke make makes making sure ensure let lets get gets gett
 actually simply carefully properly explicitly explicit directly exactly really currently immediately clearly proper
 correctly want wants wish wishes need needs needed try trying way thing case cases time times one ones via per
 within during through yourself itself themselves go going come comes become happen happens seem seems here now e g
-etc remember necessary possible able first
+etc remember necessary able first
 """
 """Words that carry no content of their own."""
 
@@ -77,7 +89,6 @@ break crash
 number count quantity
 phone device handset
 line row record entry
-method way means
 original initial
 issue problem trouble
 transfer escalate handoff
@@ -93,6 +104,7 @@ empty blank
 duplicate copy
 match agree
 several multiple many
+hard difficult complicated
 """
 """Each line is one meaning."""
 
@@ -168,20 +180,61 @@ red / green / blue / black / white / yellow / grey
 """Each line is a choice; its sides, split by slashes, exclude each other. Words of a side say the same."""
 
 
+_COUNTED = """
+two=2 three=3 four=4 five=5 six=6 seven=7 eight=8 nine=9 ten=10 eleven=11 twelve=12 thirteen=13 fourteen=14 fifteen=15
+sixteen=16 seventeen=17 eighteen=18 nineteen=19 twenty=20 thirty=30 forty=40 fifty=50 sixty=60 seventy=70 eighty=80
+ninety=90 hundred=100 thousand=1000 million=1000000 zero=0 twice=2 thrice=3 half=0.5 dozen=12
+"""
+"""Number words; "one" is left out, as in "the old one"."""
+
+_MEASURES = """
+% percent
+$ dollar dollars usd
+€ euro euros eur
+£ pound pounds gbp
+yen jpy
+inr rupee rupees
+cent cents
+ms millisecond milliseconds
+s second seconds sec secs
+min minute minutes mins
+h hour hours hr hrs
+day days
+week weeks
+month months
+year years
+kb kilobyte kilobytes
+mb megabyte megabytes
+gb gigabyte gigabytes
+kg kilo kilos kilogram kilograms
+lb lbs
+km kilometer kilometers kilometre kilometres
+mile miles
+point points
+token tokens
+am
+pm
+"""
+"""Each line is one unit."""
+
+
 @lru_cache(maxsize=2**16)
 def stem(word: str) -> str:
     """Return a lower-case word without its inflection: `cancelling`, `cancelled` and `cancellation` are `cancel`."""
     if word in IRREGULAR:
-        return IRREGULAR[word]
-    found = _SUFFIX.search(word)
-    if found and found.start() >= _KEEP:
-        word = word[: found.start()] + ("y" if found[0] in ("ies", "ication", "ification") else "")
-    if len(word) > _KEEP + 1 and word[-1] == word[-2] and word[-1] not in "s":
+        word = IRREGULAR[word]
+        if word in IRREGULAR:
+            return word
+    for ending, rest in _ENDINGS:
+        word = ending.sub(rest, word)
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] != "s":
         word = word[:-1]
-    return word[:-1] if len(word) > _KEEP and word[-1] == "e" else word
+    return word[:-1] if len(word) > 3 and word[-1] == "e" else word
 
 
-IRREGULAR = dict(pair.split("=", 1) for pair in _IRREGULAR.split())
+IRREGULAR = {word: base for word, _, base in (pair.partition("=") for pair in _IRREGULAR.split())}
+NUMBERS = {word: value for word, _, value in (pair.partition("=") for pair in _COUNTED.split())}
+UNITS = {word: line.split()[0] for line in _MEASURES.strip().splitlines() for word in line.split()}
 STOP = frozenset(_STOP.split())
 
 
