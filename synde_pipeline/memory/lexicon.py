@@ -38,13 +38,12 @@ _STOP = """
 a an the this that these those it its they them their there he she his her we our you your i me my who whom whose
 which what is are was were be been being am do does did doing done has have had having will would shall should can
 could may might must to of in on at by for from with as into onto about up out off than so such too very just also
-both either if when whenever while where whether because since then and or but else any all each every some other
-another own same only ever yet still already even rather instead how why s t re ll ve d use using used uses call
-calls called calling invoke make makes making sure ensure let lets get gets getting please always whole actual
-actually simply carefully properly explicitly explicit directly exactly really currently immediately clearly proper
-correctly want wants wish wishes need needs needed try trying way thing case cases time times one ones via per
-within during through yourself itself themselves go going come comes become happen happens seem seems here now e g
-etc remember necessary able first
+either if when whenever while where whether because since then and or but else only ever yet still already even
+rather instead how why s t re ll ve d use using used uses call calls called calling invoke make makes making sure
+ensure let lets get gets getting please always actual actually simply carefully properly explicitly explicit
+directly exactly really currently immediately clearly proper correctly want wants wish wishes need needs needed try
+trying way thing case cases time times one ones via per within during through yourself itself themselves go going
+come comes become happen happens seem seems here now e g etc remember necessary able
 """
 """Words that carry no content of their own."""
 
@@ -105,6 +104,8 @@ duplicate copy
 match agree
 several multiple many
 hard difficult complicated
+all each every any entire whole
+other another further additional
 """
 """Each line is one meaning."""
 
@@ -123,7 +124,7 @@ lock freeze suspend / unlock unfreeze resume
 upload push send / download pull receive
 ascend / descend
 newest recent new / oldest old
-last final / second / third / fourth / fifth
+first / last final / second / third / fourth / fifth
 early / late
 cheap / expensive
 required mandatory obligatory / optional
@@ -175,6 +176,21 @@ prefix / suffix
 horizontal / vertical
 buy / sell
 north / south / east / west
+up / down
+inside / outside
+same / different
+full / partial / empty
+long / short
+fast quick / slow
+even / odd
+positive / negative
+true / false
+near / far
+temporary / permanent
+single / double / triple
+upper / lower
+source / target
+begin start / end stop finish
 red / green / blue / black / white / yellow / grey
 """
 """Each line is a choice; its sides, split by slashes, exclude each other. Words of a side say the same."""
