@@ -5,9 +5,9 @@ number or name, are nearer to each other than most paraphrases are. So two texts
 literally differs. A wrong merge loses a lesson, a missed one costs a few tokens: in doubt they differ.
 """
 
-from synde_pipeline.memory.reading import Reading
+from itertools import product
 
-_PREFIXES = ("un", "in", "im", "ir", "dis", "non", "mis", "de")
+from synde_pipeline.memory.reading import Reading
 
 
 def differ(a: Reading, b: Reading) -> str:
@@ -21,13 +21,17 @@ def differ(a: Reading, b: Reading) -> str:
     * `slot`: another word stands at the same place between the same neighbours, or two words have swapped places;
     * `topic`: each text repeats a word that the other does not have.
     """
+    if a is b:
+        return ""
     if a.key != b.key:
         return "literal"
     if not (a.names <= b.tokens and b.names <= a.tokens):
         return "name"
     if any(_apart(a.sides[choice], b.sides[choice]) for choice in a.sides.keys() & b.sides.keys()):
         return "choice"
-    if any(_opposed(a.marks[word], b.marks[word]) for word in a.words & b.words) or _has_opposite(a.words, b.words):
+    if (a.negated ^ b.negated) & a.words & b.words or a.earlier & b.later or a.later & b.earlier:
+        return "mark"
+    if _has_opposite(a, b) or _has_opposite(b, a):
         return "mark"
     if _replaced(a, b):
         return "slot"
@@ -38,27 +42,15 @@ def _apart(a: frozenset[int], b: frozenset[int]) -> bool:
     return not (a <= b or b <= a)
 
 
-def _opposed(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Whether one has only the left mark of a pair where the other has only the right one."""
-    return ("-" in a) != ("-" in b) or any(x in a and y in b and not (x in b or y in a) for x, y in ("<>", "><"))
-
-
-def _has_opposite(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Whether a word of one text is, with a prefix that negates it, a word that only the other text has."""
-    return any(
-        word.startswith(prefix) and word[len(prefix) :] in right - left
-        for left, right in ((a, b), (b, a))
-        for word in left - right
-        for prefix in _PREFIXES
-    )
+def _has_opposite(a: Reading, b: Reading) -> bool:
+    return any(rest in b.words and rest not in a.words and word not in b.words for word, rest in a.opposites)
 
 
 def _replaced(a: Reading, b: Reading) -> bool:
     """Whether a place that both texts have holds another word, or two words have swapped their places."""
-    pairs = {
-        (x, y)
-        for slot in a.slots.keys() & b.slots.keys()
-        for x in a.slots[slot] - b.slots[slot]
-        for y in b.slots[slot] - a.slots[slot]
-    }
+    pairs = set[tuple[tuple[str, ...], tuple[str, ...]]]()
+    for slot in a.slots.keys() & b.slots.keys():
+        here, there = a.slots[slot], b.slots[slot]
+        if here != there:
+            pairs.update(product(here - there, there - here))
     return any((not b.words.issuperset(x) and not a.words.issuperset(y)) or (y, x) in pairs for x, y in pairs)

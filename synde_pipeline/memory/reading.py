@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from synde_pipeline.memory.lexicon import MEANING, NUMBERS, SIDES, STOP, UNITS, stem
 
@@ -44,9 +44,11 @@ _NOT = frozenset(
 )
 _CONDITIONS = frozenset({"until", "till", "unless", "without"})
 """After a negation they name what comes first: "never refund without asking"."""
+_TURNING = _CONDITIONS | {"before"}
 _TIMES = frozenset({"before", "after", "once", "then"})
 _ARTICLES = frozenset({"a", "an", "the"})
 _SWAP = {"<": ">", ">": "<"}
+_PREFIXES = ("un", "in", "im", "ir", "dis", "non", "mis", "de")
 
 Slot = tuple[str, str]
 """The words before and after a place; articles are left out."""
@@ -66,12 +68,32 @@ class Reading:
     """Capitalised and quoted words, lower case."""
     tokens: frozenset[str]
     """All words, lower case."""
-    marks: Mapping[str, frozenset[str]]
-    """Meaning -> how it is used: `+` affirmed or `-` negated, `<` earlier or `>` later than something else."""
+    negated: frozenset[str]
+    """Meanings that are negated somewhere."""
+    earlier: frozenset[str]
+    """Meanings that always come before something else where an order is told."""
+    later: frozenset[str]
+    """Those that always come after something else."""
+    opposites: tuple[tuple[str, str], ...]
+    """Words with a prefix that may negate, and the rest of them: `unpaid` and `paid`."""
     sides: Mapping[int, frozenset[int]]
     """Choice -> the sides of it that are named."""
-    slots: Mapping[Slot, frozenset[tuple[str, ...]]]
-    """Place -> the one or two words with content that stand there."""
+    sentences: tuple[tuple[str, ...], ...]
+    """Meanings of all words in their order, or the words that have none; articles are left out."""
+
+    @cached_property
+    def slots(self) -> Mapping[Slot, frozenset[tuple[str, ...]]]:
+        """Place -> the one or two words with content that stand there."""
+        slots: dict[Slot, set[tuple[str, ...]]] = defaultdict(set)
+        for sentence in self.sentences:
+            around = ("", *sentence, "")
+            has_content = [word in self.words or word == "one" for word in around]
+            for at in range(1, len(around) - 1):
+                if has_content[at]:
+                    slots[around[at - 1], around[at + 1]].add(around[at : at + 1])
+                    if has_content[at + 1]:
+                        slots[around[at - 1], around[at + 2]].add(around[at : at + 2])
+        return {slot: frozenset(found) for slot, found in slots.items()}
 
 
 def said(text: str) -> str:
@@ -113,9 +135,10 @@ class _Reader:
         self.names: set[str] = set()
         self.tokens: set[str] = set()
         self.counts: Counter[str] = Counter()
-        self.marks: dict[str, set[str]] = defaultdict(set)
+        self.negated: set[str] = set()
+        self.times: dict[str, set[str]] = defaultdict(set)
         self.sides: dict[int, set[int]] = defaultdict(set)
-        self.slots: dict[Slot, set[tuple[str, ...]]] = defaultdict(set)
+        self.sentences: list[tuple[str, ...]] = []
 
     def result(self) -> Reading:
         return Reading(
@@ -124,9 +147,17 @@ class _Reader:
             repeated=frozenset(word for word, n in self.counts.items() if n > 1),
             names=frozenset(self.names),
             tokens=frozenset(self.tokens),
-            marks={word: frozenset(found) for word, found in self.marks.items()},
+            negated=frozenset(self.negated),
+            earlier=frozenset(self.times["<"] - self.times[">"]),
+            later=frozenset(self.times[">"] - self.times["<"]),
+            opposites=tuple(
+                (word, word.removeprefix(prefix))
+                for word in self.counts
+                for prefix in _PREFIXES
+                if word.startswith(prefix)
+            ),
             sides={choice: frozenset(found) for choice, found in self.sides.items()},
-            slots={slot: frozenset(found) for slot, found in self.slots.items()},
+            sentences=tuple(self.sentences),
         )
 
     def take(self, sentence: list[tuple[str, str]]) -> None:
@@ -134,33 +165,25 @@ class _Reader:
         words = self._words(sentence)
         self.tokens.update(words)
         meanings = [_meaning(word) for word in words]
-        self._slots(words, meanings)
+        self.sentences.append(
+            tuple(meaning or word for word, meaning in zip(words, meanings, strict=True) if word not in _ARTICLES)
+        )
+        for word in words:
+            if side := SIDES.get(stem(word)):
+                self.sides[side[0]].add(side[1])
         is_negated = any(map(_negates, words))
-        turned = is_negated and not _CONDITIONS.union({"before"}).isdisjoint(words)
+        turned = is_negated and not _TURNING.isdisjoint(words)
         for start, end, time in _clauses(words, turned=turned):
-            sign = "+"
+            negates = False
             for word, meaning in zip(words[start:end], meanings[start:end], strict=True):
                 if _negates(word) or word == "without":
-                    sign = "+" if turned else "-"
+                    negates = not turned
                 elif meaning:
                     self.counts[meaning] += 1
-                    self.marks[meaning] |= {sign, time} - {""}
-                    sign = "+"
-
-    def _slots(self, words: Sequence[str], meanings: Sequence[str]) -> None:
-        kept = [
-            (meaning, meaning or word) for word, meaning in zip(words, meanings, strict=True) if word not in _ARTICLES
-        ]
-        for word in words:
-            if (root := stem(word)) in SIDES:
-                choice, side = SIDES[root]
-                self.sides[choice].add(side)
-        shown = ["", *(text for _, text in kept), ""]
-        for at, (meaning, text) in enumerate(kept, 1):
-            if meaning or text == "one":
-                self.slots[shown[at - 1], shown[at + 1]].add((text,))
-            if meaning and at < len(kept) and kept[at][0]:
-                self.slots[shown[at - 1], shown[at + 2]].add((text, shown[at + 1]))
+                    self.times[time].add(meaning)
+                    if negates:
+                        self.negated.add(meaning)
+                    negates = False
 
     def _words(self, sentence: list[tuple[str, str]]) -> list[str]:
         """The sentence's words in lower case, with literals, numbers and names noted on the way."""
