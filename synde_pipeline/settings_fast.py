@@ -59,8 +59,8 @@ class MemoryConfig(Config):
     """Items shown to the agent; the paper's case study (section 10.3) uses three."""
     max_contrasts: int = Field(default=6, ge=0)
     """Contrast items (successful against failed runs) kept per group of similar tasks."""
-    same: float = Field(default=0.9, gt=0, le=1)
-    """Cosine to its medoid from which on an item says the same; see `memory.dedupe` for what never merges."""
+    same: float = Field(default=0.75, gt=0, le=1)
+    """Cosine of `dedupe_text` to its medoid's from which on an item says the same, unless `memory.distinct` objects."""
     retire: float = Field(default=0.95, gt=0.5, lt=1)
     """Posterior probability, that runs do worse with the item than without, from which on it is retired."""
     max_tokens: int = Field(default=80_000, ge=1)
