@@ -88,7 +88,7 @@ class Ledger:
     @classmethod
     def of(cls, deltas: Iterable[Delta], codes: Codes | None = None) -> "Ledger":
         """Deltas in any order, with any repeats."""
-        codes = codes or Codes()
+        codes = Codes() if codes is None else codes
         unique = list(dict.fromkeys(deltas))
         rows = (Row(d.effective_day, d.delta_id, d) for d in unique if d.op in ("ADD", "EVIDENCE"))
         edits = [delta for delta in unique if delta.op in _EDITS]
@@ -98,7 +98,7 @@ class Ledger:
     @classmethod
     def read(cls, table: pa.Table, codes: Codes | None = None) -> "Ledger":
         """A table of deltas; their ids are the stored ones."""
-        codes = codes or Codes()
+        codes = Codes() if codes is None else codes
         table = _unique(table)
         kind = coded(table["op"], lambda op: 0 if op == "TAG" else 1 if op in _EDITS else 2)
         tags, edits, others = (table.filter(pa.array(kind == which)) for which in range(3))

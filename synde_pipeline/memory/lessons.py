@@ -6,7 +6,7 @@ A person's ADD gives the words of its subject; of several the last one.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from synde_pipeline.memory.dedupe import merge_groups
+from synde_pipeline.memory.dedupe import dedupe_text, merge_groups
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.sources import persons_word, supports_of
 from synde_pipeline.records import Delta, MemoryItem, content_hash
@@ -35,7 +35,7 @@ def lessons(adds: Iterable[Delta], embed: EmbedKeys, same: float) -> list[Memory
 
     Args:
         adds: ADD rows of one kind and scope of a domain, in canonical order.
-        embed: embeds the items' keys.
+        embed: embeds what the items say.
         same: cosine from which on two may say the same.
     """
     subjects: dict[str, list[Delta]] = defaultdict(list)
@@ -45,7 +45,7 @@ def lessons(adds: Iterable[Delta], embed: EmbedKeys, same: float) -> list[Memory
     items = [_item(found) for found in rows]
     if len(items) < 2:
         return items
-    clusters = merge_groups(items, embed([item.key_text for item in items]), same)
+    clusters = merge_groups(items, embed([dedupe_text(item) for item in items]), same)
     return [_joined([rows[k] for k in cluster], [items[k] for k in cluster]) for cluster in clusters]
 
 
