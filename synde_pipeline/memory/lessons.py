@@ -1,10 +1,18 @@
-"""What single runs say -> draft items: ADDs of one subject become one item. Pure."""
+"""What single runs and people say -> draft items: ADDs of one subject become one, and so do subjects that say the same.
+
+A person's ADD gives the words of its subject; of several the last one.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from synde_pipeline.memory.places import supports_of
+from synde_pipeline.memory.dedupe import dedupe_text, merge_groups
+from synde_pipeline.memory.embed import EmbedKeys
+from synde_pipeline.memory.sources import persons_word, supports_of
 from synde_pipeline.records import Delta, MemoryItem, content_hash
+
+_BEST = 2
+"""Pieces of advice that one item lists."""
 
 
 def item_of(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows: Sequence[Delta]) -> MemoryItem:
@@ -22,14 +30,49 @@ def item_of(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], row
     )
 
 
-def lessons(adds: Iterable[Delta]) -> Iterable[MemoryItem]:
-    """ADDs of one subject become one item that lists each piece of advice with its tasks, best supported first."""
-    groups: dict[tuple[str, str, str, str], list[Delta]] = defaultdict(list)
+def lessons(adds: Iterable[Delta], embed: EmbedKeys, same: float) -> list[MemoryItem]:
+    """One item for each subject (kind, scope, title); those that say the same are one, the survivor of their cluster.
+
+    Args:
+        adds: ADD rows of one kind and scope of a domain, in canonical order.
+        embed: embeds what the items say.
+        same: cosine from which on two may say the same.
+    """
+    subjects: dict[str, list[Delta]] = defaultdict(list)
     for delta in adds:
-        groups[delta.domain, delta.kind, delta.scope, delta.title].append(delta)
-    for (_, kind, scope, title), rows in groups.items():
-        tasks = {row.task_id for row in rows}
-        advice = Counter(content for content, _ in {(row.content, row.task_id) for row in rows})
-        ranked = sorted(advice.items(), key=lambda pair: (-pair[1], pair[0]))[:2]
-        content = " ".join(f"{text} ({n} of {len(tasks)} tasks)" for text, n in ranked)
-        yield item_of(rows[0], kind, scope, (title, rows[0].description, content), rows)
+        subjects[delta.title].append(delta)
+    rows = [subjects[title] for title in sorted(subjects)]
+    items = [_item(found) for found in rows]
+    if len(items) < 2:
+        return items
+    clusters = merge_groups(items, embed([dedupe_text(item) for item in items]), same)
+    return [_joined([rows[k] for k in cluster], [items[k] for k in cluster]) for cluster in clusters]
+
+
+def _joined(rows: Sequence[list[Delta]], items: Sequence[MemoryItem]) -> MemoryItem:
+    """A cluster as one item: a person's subject survives before the first one, whose words it keeps otherwise."""
+    if len(items) == 1:
+        return items[0]
+    first = next((k for k, found in enumerate(rows) if persons_word(found)), 0)
+    others = [k for k in range(len(items)) if k != first]
+    joined = _item(rows[first], [row for k in others for row in rows[k]])
+    return joined.model_copy(update={"merged": tuple(sorted(items[k].item_id for k in others))})
+
+
+def _item(rows: Sequence[Delta], alike: Sequence[Delta] = ()) -> MemoryItem:
+    """The item of one subject, which rows that say the same support too."""
+    like = rows[0]
+    person = persons_word(rows)
+    texts = (person.title, person.description, person.content) if person else _advice(rows, alike)
+    return item_of(like, like.kind, like.scope, texts, [*rows, *alike])
+
+
+def _advice(rows: Sequence[Delta], alike: Sequence[Delta]) -> tuple[str, str, str]:
+    """Title, description, and each piece of advice with its tasks, best supported first; who says the same backs it."""
+    advice = Counter(content for content, _ in {(row.content, row.task_id) for row in rows})
+    ranked = sorted(advice, key=lambda content: (-advice[content], content))[:_BEST]
+    backing = {content: {row.task_id for row in rows if row.content == content} for content in ranked}
+    backing[ranked[0]] |= {row.task_id for row in alike}
+    n_tasks = len({row.task_id for row in (*rows, *alike)})
+    content = " ".join(f"{text} ({len(tasks)} of {n_tasks} tasks)" for text, tasks in backing.items())
+    return rows[0].title, rows[0].description, content

@@ -6,6 +6,8 @@ How an option is judged, and why:
   unlearned by as few tasks as it takes to learn one, and a time-out does not outweigh the days before it.
 * It works if at least as many of these tasks say that it worked as say that it failed: a right call may time out.
 * It takes `min_tasks` tasks to recommend an option; what to avoid is said as soon as as many tasks failed in any way.
+* What one task alone found to work is a draft of too little support, said where nothing else is.
+* A person's word about a tool stands in place of all of this.
 * Among options that work, one whose newest runs hold a success beats one whose runs were all lost, then the newer one
   wins: an option that only seems to work (it shows a wrong value) never leads to success.
 """
@@ -14,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-from synde_pipeline.records import Delta, MemoryItem, Outcome, Support, content_hash
+from synde_pipeline.memory.sources import persons_word, supports_of
+from synde_pipeline.records import Delta, MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
 _MAX_AVOIDED = 8
@@ -79,19 +82,28 @@ def fold_place(rows: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryIt
     for row in rows:
         tools[row.title][row.content].append(row)
     for found in tools.values():
+        person = persons_word([row for rows in found.values() for row in rows])
+        if person:
+            agreeing = [row for row in found[person.content] if row.kind == person.kind]
+            yield _item(person, person.kind, person.content, agreeing)
+            continue
         options = [_Option(arguments, tried, config.min_tasks) for arguments, tried in found.items()]
-        working = [option for option in options if option.works and option.n_tasks >= config.min_tasks]
+        working = [option for option in options if option.works]
+        enough = [option for option in working if option.n_tasks >= config.min_tasks]
         failing = [option for option in options if not option.works]
-        if working:
-            yield _item("strategy", [max(working, key=lambda option: option.rank)])
-        elif failing:
+        if enough or not failing:
+            yield _chosen("strategy", [max(enough or working, key=lambda option: option.rank)])
+        else:
             failing.sort(key=lambda option: (-option.n_tasks, option.arguments))
-            yield _item("pitfall", failing[:_MAX_AVOIDED])
+            yield _chosen("pitfall", failing[:_MAX_AVOIDED])
 
 
-def _item(kind: str, options: Sequence[_Option]) -> MemoryItem:
+def _chosen(kind: str, options: Sequence[_Option]) -> MemoryItem:
     rows = [row for option in options for row in option.saying_so]
-    like = rows[0]
+    return _item(rows[0], kind, ", ".join(sorted(option.arguments for option in options)), rows)
+
+
+def _item(like: Delta, kind: str, content: str, rows: Sequence[Delta]) -> MemoryItem:
     return MemoryItem(
         item_id=content_hash([like.domain, like.scope, like.title])[:16],
         domain=like.domain,
@@ -99,17 +111,6 @@ def _item(kind: str, options: Sequence[_Option]) -> MemoryItem:
         scope=like.scope,
         title=like.title,
         description=like.description,
-        content=", ".join(sorted(option.arguments for option in options)),
+        content=content,
         supports=supports_of(rows),
     )
-
-
-def supports_of(rows: Sequence[Delta]) -> tuple[Support, ...]:
-    """The trajectories behind rows, each once, in canonical order."""
-    by_uid = {row.trace_uid: row for row in rows}
-    return tuple(_support(row.task_id, uid, row.outcome) for uid, row in sorted(by_uid.items()))
-
-
-@lru_cache(maxsize=2**16)  # a trajectory supports many items of many banks
-def _support(task_id: str, trace_uid: str, outcome: Outcome) -> Support:
-    return Support(task_id=task_id, trace_uid=trace_uid, outcome=outcome)

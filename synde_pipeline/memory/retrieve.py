@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.errors import LineageError
-from synde_pipeline.memory.curate import Bank, bank_of, fold_section
+from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import MEMORY
 from synde_pipeline.memory.embed import DIM, get_embedder
-from synde_pipeline.memory.ledger import Cut, Key, Section, sections_of
+from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import Delta, MemoryItem, Trajectory
 from synde_pipeline.settings import MemoryConfig
@@ -46,7 +46,6 @@ class Memory:
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> vector (384,), filled from the ledger and grown by need."""
-    _folded: dict[Cut, list[MemoryItem]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, warehouse: Warehouse, config: MemoryConfig) -> "Memory":
@@ -77,9 +76,7 @@ class Memory:
 
     def bank(self, as_of: date, *, without_task: str | None = None) -> Bank:
         """The bank as of a day, items of all places included."""
-        cuts = [section.cut(as_of, without_task) for section in self._sections.values()]
-        n_deltas = sum(len(self._sections[cut.key].seen(cut)) for cut in cuts)
-        return bank_of(as_of, [item for cut in cuts for item in self._fold(cut)], n_deltas)
+        return self.fold.bank(as_of, without_task)
 
     def recall(
         self,
@@ -120,24 +117,17 @@ class Memory:
         )
 
     @cached_property
-    def _sections(self) -> dict[Key, Section]:
-        return sections_of(self.deltas)
-
-    def _fold(self, cut: Cut) -> list[MemoryItem]:
-        if cut not in self._folded:
-            rows = self._sections[cut.key].seen(cut)
-            self._folded[cut] = fold_section(cut.key, rows, self.config, self.embed)
-        return self._folded[cut]
+    def fold(self) -> Fold:
+        """The ledger, folded as of any day."""
+        return Fold(Ledger.of(self.deltas), self.config, self.embed)
 
     def _shelves(self, query: Query, top_k: int) -> list[list[MemoryItem]]:
-        """Eligible items, those that come first on the first shelf; the domain is folded only where it can show."""
-        shelves: list[list[MemoryItem]] = []
-        for key in dict.fromkeys([(query.domain, query.scope), (query.domain, "")]):
-            section = self._sections.get(key)
-            if section and sum(map(len, shelves)) < top_k:
-                found = self._fold(section.cut(query.as_of, query.without_task))
-                # What works says more than what fails: of a place, it comes first.
-                shelves += [list(filter(kind, found)) for kind in (_works, _fails)] if key[1] else [found]
+        """Eligible items, those that come first on the first shelf."""
+        found = self.fold.domain(query.domain, query.as_of, query.without_task).items
+        shown = [item for item in found if item.status == "active"] if top_k else []
+        here = [item for item in shown if item.place and item.scope == query.scope]
+        # What works says more than what fails: of a place, it comes first.
+        shelves = [*(list(filter(kind, here)) for kind in (_works, _fails)), [item for item in shown if not item.place]]
         return [shelf for shelf in shelves if shelf]
 
     def _ranked(self, task: str, items: list[MemoryItem]) -> list[MemoryItem]:

@@ -62,9 +62,14 @@ def to_table(deltas: Sequence[Delta], vectors: NDArray[np.float32] | None) -> pa
 
 def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
     """Table -> deltas and their vectors, shape (n, 384)."""
-    rows = table.drop_columns(["delta_id", "vector"]).to_pylist()
     flat = table["vector"].combine_chunks().flatten().to_numpy() if len(table) else np.zeros(0, np.float32)
-    return [Delta.model_validate(row) for row in rows], np.asarray(flat, np.float32).reshape(-1, DIM)
+    return records_of(table), np.asarray(flat, np.float32).reshape(-1, DIM)
+
+
+def records_of(table: pa.Table) -> list[Delta]:
+    """Rows of a table as deltas."""
+    rows = table.select([name for name in DELTAS.names if name not in ("delta_id", "vector")]).to_pylist()
+    return [Delta.model_validate(row) for row in rows]
 
 
 def _open(warehouse: Warehouse) -> Any:

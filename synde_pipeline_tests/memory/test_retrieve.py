@@ -89,9 +89,3 @@ def test_before_a_run_memory_shows_its_place_as_of_the_day_before_without_its_ow
     assert {item.scope for item in found} == {SCOPE, "tool:renew"}
     assert all(again.task_id not in item.task_ids for item in found)
     assert memory.recall_before(visit(0, ("nav", "browse", WORKS), day=0)) == []
-
-
-def test_the_domain_is_not_folded_where_the_place_fills_the_page():
-    memory = knowing()
-    memory.recall("renew", domain="library", as_of=DAY, scope=SCOPE, top_k=2)
-    assert [cut.key for cut in memory._folded] == [("library", SCOPE)]

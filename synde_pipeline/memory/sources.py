@@ -1,0 +1,65 @@
+"""Who says a row, whether it is listened to, and what trajectories stand behind an item. Pure.
+
+A row that reads like an attack, or whose source is not trusted, supports nothing, tags nothing and is compared with
+nothing: what it says alone is quarantined, and what others say too stays as if it had not been said. So an attacker can
+neither push an item over the number of tasks that it takes, nor take a good item down by repeating it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from functools import lru_cache
+
+from synde_pipeline.records import Delta, Outcome, Support
+from synde_pipeline.settings import MemoryConfig
+
+HUMAN = "human"
+
+WhyNot = Callable[[Delta], str]
+"""Row -> why it is not listened to; empty where it is."""
+
+
+def source_of(trace_uid: str) -> str:
+    """Source system of a trajectory: what stands before the colon of its uid."""
+    return trace_uid.partition(":")[0]
+
+
+def distrust(source: str, quarantined: Iterable[str], config: MemoryConfig) -> str:
+    """Why a source system is not listened to; empty where it is. A person's quarantine holds without guards too."""
+    if source in quarantined:
+        return f"its source {source} is quarantined"
+    trust = config.trust.get(source, 1.0)
+    if config.guards and source != HUMAN and trust < config.min_trust:
+        return f"its source {source} is trusted {trust:g}, less than {config.min_trust:g}"
+    return ""
+
+
+def listening(quarantined: frozenset[str], config: MemoryConfig) -> WhyNot:
+    """The judge of rows, given the source systems that a person shut out."""
+    of_source = lru_cache(maxsize=None)(lambda source: distrust(source, quarantined, config))
+
+    def why_not(row: Delta) -> str:
+        if config.guards and row.suspect:
+            return f"it reads like an attack: {row.suspect}"
+        return of_source(source_of(row.trace_uid))
+
+    return why_not
+
+
+def persons_word(rows: Iterable[Delta]) -> Delta | None:
+    """The last ADD by a person; None where nobody made one."""
+    return max((row for row in rows if row.source == HUMAN), key=_order, default=None)
+
+
+def _order(row: Delta) -> tuple[date, float, str]:
+    return row.effective_day, row.at.timestamp() if row.at else float("-inf"), row.delta_id
+
+
+def supports_of(rows: Sequence[Delta]) -> tuple[Support, ...]:
+    """The trajectories behind rows, each once, in canonical order."""
+    by_uid = {row.trace_uid: row for row in rows}
+    return tuple(_support(row.task_id, uid, row.outcome) for uid, row in sorted(by_uid.items()))
+
+
+@lru_cache(maxsize=2**16)  # a trajectory supports many items of many banks
+def _support(task_id: str, trace_uid: str, outcome: Outcome) -> Support:
+    return Support(task_id=task_id, trace_uid=trace_uid, outcome=outcome)
