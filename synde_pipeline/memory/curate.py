@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from synde_pipeline.memory.contrast import by_goal, contrasts
+from synde_pipeline.memory.contrast import contrasts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import Key, sections_of
 from synde_pipeline.memory.lessons import lessons
 from synde_pipeline.memory.places import fold_place
+from synde_pipeline.memory.preconditions import preconditions
 from synde_pipeline.memory.workflows import workflows
 from synde_pipeline.records import Delta, MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
@@ -70,7 +71,5 @@ def fold_section(key: Key, rows: Sequence[Delta], config: MemoryConfig, embed: E
     else:
         items = [*lessons(adds)]
         runs = [row for row in rows if row.op == "EVIDENCE" and row.outcome in ("success", "failure") and row.path]
-        for goal, group in by_goal(runs, embed).items():
-            items += workflows(goal, group)
-            items += contrasts(goal, group, config)
+        items += [*contrasts(runs, config, embed), *workflows(runs, config), *preconditions(runs, config)]
     return [item for item in items if len(item.task_ids) >= config.min_tasks]
