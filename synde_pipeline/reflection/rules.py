@@ -7,13 +7,16 @@ against failure) is the fold's, in `memory.curate`.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory, place_of
+from synde_pipeline.records import INVALID, REPLY, Lesson, Reflection, Step, Trajectory, place_of
+from synde_pipeline.reflection.evidence import features_of
+from synde_pipeline.reflection.injection import why_suspect
+from synde_pipeline.reflection.repairs import UNMENDED, plain_pattern, repairs
 
-_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|#?\b\w*\d[\w-]*\b|\S+@\S+|[\[{].*")
-_MAX_ERROR_WORDS = 14
+_ENDS = frozenset({"answer", "complete_task", "final_answer", "respond"})
+"""Tools that end a run: what they are called with is one task's answer, no convention of its place."""
 _MAX_ARGUMENTS = 40
 """Characters of the arguments that can be a convention of a place; longer ones are about one task."""
 
@@ -25,6 +28,9 @@ def reflect(trajectory: Trajectory) -> Reflection:
     failed = [step for step in steps if step.success is False]
     repeats = list(repeated_failures(steps))
     turned = where_it_turned(trajectory)
+    is_at_place = bool(place_of(trajectory.scope))
+    found = _call_lessons(trajectory) if is_at_place else [*repairs(trajectory.task, steps), *_repeat_lessons(repeats)]
+    lessons = tuple(dict.fromkeys(found))
     cause, remedy = _explain(trajectory, turned)
     return Reflection(
         trace_uid=trajectory.trace_uid,
@@ -41,14 +47,15 @@ def reflect(trajectory: Trajectory) -> Reflection:
         principle=remedy or (f"This order of tools worked: {' -> '.join(path)}." if path else "No tool was needed."),
         confidence=_confidence(trajectory, len(failed)),
         error_step=turned,
+        error_identification=_identify(failed, turned),
         root_cause=cause,
         correct_approach=remedy,
+        key_insight="" if is_at_place else _insight(lessons),
         path=path,
         n_tool_errors=len(failed),
         n_repeated_failures=len(repeats),
-        lessons=_unique(
-            _call_lessons(trajectory) if place_of(trajectory.scope) else [*_repairs(steps), *_repeat_lessons(repeats)]
-        ),
+        features=() if is_at_place else features_of(trajectory),  # at a place the calls themselves are compared
+        lessons=lessons,
     )
 
 
@@ -59,13 +66,6 @@ def tool_path(steps: tuple[Step, ...]) -> tuple[str, ...]:
         if step.tool != REPLY and (not path or path[-1] != step.tool):
             path.append(step.tool)
     return tuple(path)
-
-
-def error_pattern(result: str) -> str:
-    """An error message without its literals, so that equal causes read equal: `Error: user ... not found`."""
-    line = next((line for line in result.splitlines() if line.strip()), "")
-    words = _LITERAL.sub("...", line).lower().split()
-    return " ".join(words[:_MAX_ERROR_WORDS])
 
 
 def repeated_failures(steps: tuple[Step, ...]) -> Iterator[Step]:
@@ -98,42 +98,14 @@ def where_it_turned(trajectory: Trajectory) -> int | None:
     return calls[-1] if calls else None
 
 
-def repair_of(steps: tuple[Step, ...], failed: Step) -> Step | None:
-    """The first later call that worked and belongs to the same tool, else the next call that worked at all."""
-    # A tool that answers nothing (a scratch pad) mends nothing.
-    later = [step for step in steps[failed.index + 1 :] if step.success and step.tool != REPLY and step.result.strip()]
-    same = [step for step in later if step.tool == failed.tool and step.arguments != failed.arguments]
-    return (same or later[:1] or [None])[0]
-
-
-def _repairs(steps: tuple[Step, ...]) -> Iterator[Lesson]:
-    for step in steps:
-        repair = repair_of(steps, step) if step.success is False and step.tool != REPLY else None
-        if repair is None:
-            continue
-        pattern = error_pattern(step.result)
-        if repair.tool == step.tool:
-            changed = ", ".join(_changed_arguments(step.arguments, repair.arguments)) or "its arguments"
-            fix = f"Calling {step.tool} again with a different {changed} worked."
-        else:
-            fix = f"Turning to {repair.tool} worked."
-        yield Lesson(
-            kind="pitfall",
-            scope=f"tool:{step.tool}",
-            title=f"{step.tool}: {pattern}",
-            description=f"When {step.tool} answers '{pattern}'.",
-            content=fix,
-        )
-
-
 def _repeat_lessons(repeats: list[Step]) -> Iterator[Lesson]:
     for step in repeats:
         yield Lesson(
             kind="pitfall",
             scope=f"tool:{step.tool}",
-            title=f"{step.tool} was repeated unchanged after it failed",
-            description=f"When {step.tool} has just failed.",
-            content=f"The same call to {step.tool} failed again; change its arguments or ask the user first.",
+            title=f"Do not repeat {step.tool} unchanged after it failed",
+            description=f"When {step.tool} has just failed. Not for time-outs.",
+            content="It failed again. Change its arguments, or ask the user, before the next call.",
         )
 
 
@@ -161,12 +133,13 @@ def _call_lessons(trajectory: Trajectory) -> Iterator[Lesson]:
             title=tool,
             description=f"When {tool} is called on {place_of(trajectory.scope)}.",
             content=arguments,
+            suspect=why_suspect(arguments),
         )
 
 
 def _is_convention(step: Step, known: list[str]) -> bool:
     """Whether arguments can be what a place expects: short, and not copied from anything that the agent had read."""
-    if step.tool == REPLY or len(step.arguments) > _MAX_ARGUMENTS:
+    if step.tool in {REPLY, INVALID} or step.tool in _ENDS or len(step.arguments) > _MAX_ARGUMENTS:
         return False
     given = _object(step.arguments)
     values = [value for value in _values(step.arguments if given is None else given) if value]
@@ -187,13 +160,6 @@ def _has_word(text: str, value: str) -> bool:
     return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
 
 
-def _changed_arguments(before: str, after: str) -> list[str]:
-    old, new = _object(before), _object(after)
-    if old is None or new is None:
-        return []
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-
-
 def _object(arguments: str) -> dict[str, Any] | None:
     """Arguments as the JSON object that they are, if they are one."""
     try:
@@ -203,22 +169,32 @@ def _object(arguments: str) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _unique(lessons: Iterable[Lesson]) -> tuple[Lesson, ...]:
-    return tuple(dict.fromkeys(lessons))
-
-
 def _explain(trajectory: Trajectory, turned: int | None) -> tuple[str, str]:
     """Root cause and correct approach of a failed run, empty for the others."""
     if turned is None:
         return "", ""
     step = trajectory.steps[turned]
     if step.success is False:
-        cause = f"{step.tool} failed ({error_pattern(step.result)}) and no later call mended it."
+        cause = f"{step.tool} failed ({plain_pattern(step) or 'an error'}) and no later call mended it."
         return cause, f"Resolve the error of {step.tool} before going on."
     return (
         f"{step.tool} was the last call that could change the outcome, and the outcome was judged wrong.",
         f"Check the user's full request before {step.tool}.",
     )
+
+
+def _identify(failed: list[Step], turned: int | None) -> str:
+    """Which error the run met: the one at which it turned, else the first one."""
+    for step in sorted(failed, key=lambda step: step.index != turned):
+        if pattern := plain_pattern(step):
+            return f"Step {step.index}: {step.tool} answered '{pattern}'."
+    return ""
+
+
+def _insight(lessons: tuple[Lesson, ...]) -> str:
+    """The first lesson that says what helped."""
+    known = (lesson for lesson in lessons if not lesson.suspect and lesson.content != UNMENDED)
+    return next((f"{lesson.title}: {lesson.content}" for lesson in known), "")
 
 
 def _why(trajectory: Trajectory, n_errors: int) -> str:
