@@ -212,9 +212,9 @@ yen jpy
 inr rupee rupees
 cent cents
 ms millisecond milliseconds
-s second seconds sec secs
-min minute minutes mins
-h hour hours hr hrs
+second seconds s sec secs
+minute minutes min mins
+hour hours h hr hrs
 day days
 week weeks
 month months

@@ -120,10 +120,10 @@ def _sentences(text: str) -> Iterator[list[tuple[str, str]]]:
         if kind != "end":
             sentence.append((kind, found[0].strip()))
         elif sentence:
-            yield sentence
+            yield _measured(sentence)
             sentence = []
     if sentence:
-        yield sentence
+        yield _measured(sentence)
 
 
 class _Reader:
@@ -131,7 +131,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.literals: set[str] = set()
-        self.numbers: dict[tuple[str, str], None] = {}
+        self.numbers: dict[str, None] = {}
         self.names: set[str] = set()
         self.tokens: set[str] = set()
         self.counts: Counter[str] = Counter()
@@ -151,10 +151,10 @@ class _Reader:
             earlier=frozenset(self.times["<"] - self.times[">"]),
             later=frozenset(self.times[">"] - self.times["<"]),
             opposites=tuple(
-                (word, word.removeprefix(prefix))
+                (word, _meaning(word.removeprefix(prefix)))
                 for word in self.counts
                 for prefix in _PREFIXES
-                if word.startswith(prefix)
+                if word.startswith(prefix) and word != prefix
             ),
             sides={choice: frozenset(found) for choice, found in self.sides.items()},
             sentences=tuple(self.sentences),
@@ -192,14 +192,12 @@ class _Reader:
         title_case = len(sentence) > 2 and capitals > len(sentence) / 2
         for at, (kind, token) in enumerate(sentence):
             lower = token.lower()
-            following = sentence[at + 1][1].lower() if at + 1 < len(sentence) else ""
-            if kind == "number" or (kind == "word" and lower in NUMBERS):
-                number = _number(NUMBERS.get(lower, token), following)
-                self.numbers[number] = None
-                words.append(f"#{number[0]}")
+            if kind == "number":
+                self.numbers[token] = None
+                words.append(token)
             elif kind == "word":
-                is_name = token[0].isupper() and at > 0 and not title_case and lower not in STOP
-                if is_name or (len(token) > 1 and token.isupper() and lower not in STOP):
+                is_name = token[0].isupper() and at > 0 and not title_case
+                if (is_name or (len(token) > 1 and token.isupper())) and lower not in STOP:
                     self.names.add(lower)
                 words.append(lower)
             elif kind == "quoted":
@@ -224,17 +222,34 @@ def _negates(word: str) -> bool:
 
 def _meaning(word: str) -> str:
     """The stem that stands for what a word means; empty for words without content."""
+    if word.startswith("#"):
+        return word
     if word in STOP or word in _TIMES or word in _CONDITIONS or _negates(word) or not word[-1].isalnum():
         return ""
     root = stem(word)
     return MEANING.get(root, root)
 
 
-def _number(token: str, following: str) -> tuple[str, str]:
+def _measured(sentence: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The tokens with each number, in digits or words, as one token with its unit: `#24hour`."""
+    found: list[tuple[str, str]] = []
+    for kind, token in sentence:
+        lower = token.lower()
+        if kind == "number" or (kind == "word" and lower in NUMBERS):
+            found.append(("number", _number(NUMBERS.get(lower, token))))
+        elif kind == "word" and lower in UNITS and found and found[-1][0] == "number" and found[-1][1][-1].isdigit():
+            found[-1] = ("number", found[-1][1] + UNITS[lower])
+        else:
+            found.append((kind, token))
+    return found
+
+
+def _number(token: str) -> str:
     value = re.sub(r"[^\d.]", "", token)
     if "." in value:
         value = value.rstrip("0").rstrip(".")
-    return value, UNITS.get(re.sub(r"[\d.,\s]", "", token) or following, "")
+    sign = re.sub(r"[\d.,\s]", "", token)
+    return f"#{value}{UNITS.get(sign, '')}"
 
 
 def _clauses(words: Sequence[str], *, turned: bool) -> list[tuple[int, int, str]]:
