@@ -60,8 +60,10 @@ class Reading:
 
     key: tuple[object, ...]
     """Literals in alphabetical order; numbers, each with its unit, in the order of the text."""
+    content: tuple[str, ...]
+    """Meanings of the words that carry content, in their order."""
     words: frozenset[str]
-    """Meanings of the words that carry content."""
+    """The same, as a set."""
     repeated: frozenset[str]
     """Those said twice or more."""
     names: frozenset[str]
@@ -134,17 +136,19 @@ class _Reader:
         self.numbers: dict[str, None] = {}
         self.names: set[str] = set()
         self.tokens: set[str] = set()
-        self.counts: Counter[str] = Counter()
+        self.content: list[str] = []
         self.negated: set[str] = set()
         self.times: dict[str, set[str]] = defaultdict(set)
         self.sides: dict[int, set[int]] = defaultdict(set)
         self.sentences: list[tuple[str, ...]] = []
 
     def result(self) -> Reading:
+        words = frozenset(self.content)
         return Reading(
             key=(tuple(sorted(self.literals)), tuple(self.numbers)),
-            words=frozenset(self.counts),
-            repeated=frozenset(word for word, n in self.counts.items() if n > 1),
+            content=tuple(self.content),
+            words=words,
+            repeated=frozenset(word for word, n in Counter(self.content).items() if n > 1),
             names=frozenset(self.names),
             tokens=frozenset(self.tokens),
             negated=frozenset(self.negated),
@@ -152,7 +156,7 @@ class _Reader:
             later=frozenset(self.times[">"] - self.times["<"]),
             opposites=tuple(
                 (word, _meaning(word.removeprefix(prefix)))
-                for word in self.counts
+                for word in sorted(words)
                 for prefix in _PREFIXES
                 if word.startswith(prefix) and word != prefix
             ),
@@ -171,15 +175,15 @@ class _Reader:
         for word in words:
             if side := SIDES.get(stem(word)):
                 self.sides[side[0]].add(side[1])
-        is_negated = any(map(_negates, words))
-        turned = is_negated and not _TURNING.isdisjoint(words)
+        negation = next((at for at, word in enumerate(words) if _negates(word)), len(words))
+        turned = not _TURNING.isdisjoint(words[negation:])
         for start, end, time in _clauses(words, turned=turned):
             negates = False
             for word, meaning in zip(words[start:end], meanings[start:end], strict=True):
                 if _negates(word) or word == "without":
                     negates = not turned
                 elif meaning:
-                    self.counts[meaning] += 1
+                    self.content.append(meaning)
                     self.times[time].add(meaning)
                     if negates:
                         self.negated.add(meaning)

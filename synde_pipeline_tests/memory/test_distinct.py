@@ -26,6 +26,7 @@ from synde_pipeline_tests.memory.labelled_pairs import PAIRS
         ("choice", "Please allow the change", "Please deny the change"),
         ("choice", "Round the figure up", "Round the figure down"),
         ("mark", "Always ask for confirmation", "Never ask for confirmation"),
+        ("mark", "Before you pay, save the form", "Before you pay, do not save the form"),
         ("mark", "Ship with a signature", "Ship without a signature"),
         ("mark", "Verify identity before refunding", "Verify identity after refunding"),
         ("mark", "Cancel the flight, then book the hotel", "Book the hotel, then cancel the flight"),
@@ -34,6 +35,7 @@ from synde_pipeline_tests.memory.labelled_pairs import PAIRS
         ("slot", "Ask for the order number", "Ask for the tracking number"),
         ("slot", "Move the hotel to the date of the flight", "Move the flight to the date of the hotel"),
         ("slot", "Take one coat and three hats", "Take three coats and one hat"),
+        ("edit", "Use the checkout for orders", "Use the express checkout for orders"),
         ("topic", "Clean it. Cleaning helps.", "They burn papers; burning is quick."),
     ],
 )
@@ -64,6 +66,15 @@ def test_the_guard_is_symmetric_and_lets_a_text_be_itself(a, b):
     assert differ(left, right) == differ(right, left)
     read.cache_clear()
     assert differ(left, read(f"{a.items[0].title}. {a.items[0].description} {a.items[0].content}")) == ""
+
+
+@given(st.sampled_from(PAIRS), st.integers(0, 40), st.booleans())
+def test_a_new_word_at_one_place_is_never_overlooked(pair, place, replaces):
+    item = pair.items[0]
+    words = f"{item.title}. {item.description} {item.content}".split()
+    at = place % len(words)
+    edited = [*words[:at], "zorp", *words[at + replaces :]]
+    assert differ(read(" ".join(words)), read(" ".join(edited)))
 
 
 @given(st.text(max_size=60))
