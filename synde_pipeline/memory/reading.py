@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 from synde_pipeline.memory.lexicon import MEANING, NUMBERS, SIDES, STOP, UNITS, stem
 
-_COUNTS = re.compile(r"\s*\(\d+%? of \d+[^()]*\)")
+_COUNTS = re.compile(r"\s*\(\d+(?:%? of \d+)?[^()\d]*\btasks?\b[^()]*\)")
 _PHRASES = [
     (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), words)
     for pattern, words in (

@@ -54,6 +54,7 @@ def test_each_difference_keeps_apart(reason, left, right):
         ("Turn roaming on", "Enable roaming"),
         ("Pay 1,000 USD", "Pay $1000"),
         ("Ask first (3 of 4 tasks).", "Ask first (12 of 19 tasks)."),
+        ("Do it (80% of 5 successful tasks, 20% of 4 failed ones)", "Do it (1 task)"),
     ],
 )
 def test_other_words_for_the_same_pass(left, right):
