@@ -103,7 +103,7 @@ def said(text: str) -> str:
     return _COUNTS.sub("", text)
 
 
-@lru_cache(maxsize=2**17)
+@lru_cache(maxsize=2**14)  # a text is read again by every fold; a reading takes about 5 KB
 def read(text: str) -> Reading:
     """Read a text as the guard sees it."""
     for pattern, words in _PHRASES:

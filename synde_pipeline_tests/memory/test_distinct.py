@@ -86,7 +86,8 @@ def test_any_text_can_be_read(text):
 @pytest.mark.parametrize(
     "words",
     ["cancel cancelled cancelling cancellation", "verify verified verification", "deny denies denied", "box boxes",
-     "authenticate authentication", "choose chose choice", "process processes", "valid validity"],
+     "authenticate authentication", "choose chose choice", "process processes", "valid validity",
+     "renew renewal", "approve approval approved"],
 )  # fmt: skip
 def test_inflections_share_their_stem(words):
     assert len({stem(word) for word in words.split()}) == 1
