@@ -210,7 +210,7 @@ class Domain:
         units: dict[Unit, list[Row]] = defaultdict(list)
         for row in sorted(self.rows, key=itemgetter(0, 1)):
             units[row.unit].append(row)
-        return units
+        return dict(sorted(units.items()))
 
     @cached_property
     def days(self) -> list[date]:

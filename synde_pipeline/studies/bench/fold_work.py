@@ -1,7 +1,6 @@
 """A large ledger for `synde bench fold`: a table of deltas as the store keeps them, and the vectors of its lessons."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from synde_pipeline.memory.dedupe import dedupe_text
 from synde_pipeline.memory.lessons import item_of
 from synde_pipeline.memory.store import DELTAS
-from synde_pipeline.records import Delta, content_hash
+from synde_pipeline.records import Delta, MemoryItem, content_hash
 
 START = date(2024, 1, 1)
 N_DAYS = 730
@@ -23,7 +22,8 @@ _ADDS_EACH = 3
 _EDITS = 0.1
 """Share of UPDATEs among the rows that are no ADD."""
 _ALIKE = 0.2
-"""Share of subjects whose vector is near another's of the same kind and scope."""
+"""Share of subjects that say again what another one says."""
+_EMPHASIS = " !"
 _DIM = 384
 _WORDS = [
     f"{verb} {noun}" for verb in ("check", "list", "fetch", "cancel", "confirm") for noun in ("order", "seat", "page")
@@ -50,24 +50,36 @@ class Work:
 def work(n_deltas: int, n_adds: int, seed: int = 0) -> Work:
     """A ledger of two years: lessons in ten domains, and what became of the runs that were shown them."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)  # noqa: S311 - no secret
-    subjects = list(_subjects(n_adds // _ADDS_EACH, rng))
+    subjects = _subjects(n_adds // _ADDS_EACH, rng)
     rows = [_add(rng.choice(subjects) if k >= len(subjects) else subjects[k], k, rng) for k in range(n_adds)]
-    ids, vectors = [], {}
-    for subject in subjects:
-        like = Delta.model_validate(subject | _run(0, rng) | {"op": "ADD"})
-        item = item_of(like, like.kind, like.scope, (like.title, like.description, like.content), [like])
-        ids.append((item.domain, item.item_id))
-        near = next(reversed(vectors.values())) if vectors and rng.random() < _ALIKE else None
-        vectors[dedupe_text(item)] = _unit(numbers, near)
-    rows += [_mark(*rng.choice(ids), k, rng) for k in range(n_deltas - n_adds)]
+    likes = [Delta.model_validate(subject | _run(0, rng) | {"op": "ADD"}) for subject in subjects]
+    items = [
+        item_of(like, like.kind, like.scope, (like.title, like.description, like.content), [like]) for like in likes
+    ]
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for item in items:
+        vectors[dedupe_text(item)] = _unit(numbers, vectors.get(dedupe_text(_without_emphasis(item))))
+    rows += [_mark(rng.choice(items), k, rng) for k in range(n_deltas - n_adds)]
     return Work(_table(rows), vectors)
 
 
-def _subjects(n: int, rng: random.Random) -> Iterator[dict[str, Any]]:
+def _without_emphasis(item: MemoryItem) -> MemoryItem:
+    return item.model_copy(update={"title": item.title.removesuffix(_EMPHASIS)})
+
+
+def _subjects(n: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Lessons; some say again what another one says."""
+    found: list[dict[str, Any]] = []
     for k in range(n):
+        if found and rng.random() < _ALIKE:
+            said = rng.choice(found)
+            found.append(said | {"title": said["title"].removesuffix(_EMPHASIS) + _EMPHASIS})
+            continue
         about = {"domain": f"domain{k % _DOMAINS}", "scope": f"tool:tool{k // _DOMAINS % _SCOPES}"}
-        texts = [" ".join(rng.choices(_WORDS, k=n_words)) for n_words in (6, 10, 20)]
-        yield about | {"kind": rng.choice(_KINDS), "title": texts[0], "description": texts[1], "content": texts[2]}
+        words = [" ".join(rng.choices(_WORDS, k=n)) for n in (3, 5, 10)]
+        texts = dict(zip(("title", "description", "content"), words, strict=True))
+        found.append(about | {"kind": rng.choice(_KINDS), **texts})
+    return found
 
 
 def _run(k: int, rng: random.Random) -> dict[str, Any]:
@@ -81,8 +93,8 @@ def _add(subject: dict[str, Any], k: int, rng: random.Random) -> dict[str, Any]:
     return {"op": "ADD", "source": "rules", **_run(k, rng), **subject}
 
 
-def _mark(domain: str, item_id: str, k: int, rng: random.Random) -> dict[str, Any]:
-    about = _run(10**7 + k, rng) | {"domain": domain, "target": item_id}
+def _mark(item: MemoryItem, k: int, rng: random.Random) -> dict[str, Any]:
+    about = _run(10**7 + k, rng) | {"domain": item.domain, "target": item.item_id}
     if rng.random() >= _EDITS:
         value = "helpful" if about["outcome"] == "success" else "harmful"
         return about | {"op": "TAG", "source": "rules", "value": value}
