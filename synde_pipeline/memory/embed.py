@@ -1,7 +1,7 @@
 """Text -> unit vectors. Who can: hashed words for fast tests, here; models in `encoders`; an endpoint in `remote`.
 
-An embedder is named by a setting (`minilm`, `hashing`, `st:<path>`, `openai:<model>`). What it made is pinned: named with
-the version of the weights too, so that vectors of two embedders never meet.
+An embedder is named by a setting (`minilm`, `hashing`, `st:<path>`, `openai:<model>`). What it made is pinned: named
+with the version of the weights too, so that vectors of two embedders never meet.
 """
 
 import hashlib

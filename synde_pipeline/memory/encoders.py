@@ -1,7 +1,7 @@
 """Sentence encoders on this machine: a sentence-transformers folder, or the one that a package carries.
 
-A folder is a transformer with safetensors, a pooling (mean of the tokens, or the first one) and, where it has one, a
-normalisation; vectors are normalised in any case. Others (further layers, pickled weights, code of their own) are refused.
+A folder is a transformer with safetensors and a pooling (mean of the tokens, or the first one); vectors are normalised in
+any case. Others (further layers, pickled weights, code of their own) are refused.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 class Encoder:
-    """A transformer whose hidden states are pooled into one vector (as sentence-transformers does); texts in any thread.
+    """A transformer whose hidden states are pooled into one vector, as sentence-transformers does; in any thread.
 
     Args:
         name: as the setting has it.

@@ -69,9 +69,7 @@ class Index:
         slices = {str(name): (bounds[k], bounds[k + 1]) for k, name in enumerate(names)}
         return cls(np.ascontiguousarray(vectors[order], np.float32), order, ranks[order], slices, known[order])
 
-    def search(
-        self, query: NDArray[np.float32], k: int, group: str = "", as_of: int | None = None
-    ) -> list[Hit]:
+    def search(self, query: NDArray[np.float32], k: int, group: str = "", as_of: int | None = None) -> list[Hit]:
         """The k nearest rows of a group, known as of a day; fewer where there are no more."""
         return list(islice(self.nearest(query, group, as_of, expected=k), k))
 

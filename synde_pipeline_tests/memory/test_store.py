@@ -85,7 +85,7 @@ def test_a_day_whose_landing_expired_keeps_what_it_taught(warehouse):
 def test_vectors_of_another_embedder_are_refused_not_compared(warehouse):
     land(warehouse, history())
     materialise(warehouse, DAYS[0])
-    with pytest.raises(LineageError, match="was embedded by hashing@[0-9a-f]+; expected minilm@53aa51172d14"):
+    with pytest.raises(LineageError, match=r"was embedded by hashing@[0-9a-f]+; expected minilm@53aa51172d14"):
         Memory.load(warehouse, MemoryConfig(embedder="minilm"))
 
 
