@@ -1,7 +1,7 @@
 """Sentence encoders on this machine: a sentence-transformers folder, or the one that a package carries.
 
-A folder is a transformer with safetensors and a pooling (mean of the tokens, or the first one); vectors are normalised in
-any case. Others (further layers, pickled weights, code of their own) are refused.
+A folder is a transformer with safetensors and a pooling (mean of the tokens, or the first one); vectors are normalised
+in any case. Others (further layers, pickled weights, code of their own) are refused.
 """
 
 import hashlib
