@@ -4,9 +4,9 @@ from collections import Counter
 from datetime import date
 from typing import Any
 
+from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.memory.select import Answer, Recalled
-from synde_pipeline.records import MemoryItem
 
 
 def told(query: Query, answer: Answer) -> dict[str, Any]:
@@ -57,14 +57,14 @@ def explained(memory: Memory, query: Query, answer: Answer) -> dict[str, Any]:
         "bank": {"hash": bank.bank_hash, "items": len(bank.items), "deltas": bank.n_deltas},
         "supports": {item.item_id: [support.model_dump() for support in item.supports] for item in shown},
         "passed_over": over,
-        "left_out": _left_out(memory, query, bank.items, answer),
+        "left_out": _left_out(memory, query, bank, answer),
     }
 
 
-def _left_out(memory: Memory, query: Query, known: tuple[MemoryItem, ...], answer: Answer) -> dict[str, int]:
+def _left_out(memory: Memory, query: Query, bank: Bank, answer: Answer) -> dict[str, int]:
     counts: Counter[str] = Counter()
     seen = {one.item.item_id for one in (*answer.shown, *answer.passed_over)}
-    for item in known:
+    for item in (*bank.items, *bank.others):
         if item.domain != query.domain:
             counts["other_domain"] += 1
         elif item.status != "active":
@@ -73,9 +73,14 @@ def _left_out(memory: Memory, query: Query, known: tuple[MemoryItem, ...], answe
             counts["other_place"] += 1
         elif item.item_id not in seen:
             counts["not_among_the_nearest"] += 1
-    here = {item.item_id for item in known}
-    with_task = {item.item_id for item in memory.bank(query.as_of).items if item.domain == query.domain}
-    later = {item.item_id for item in memory.bank(date.max).items if item.domain == query.domain}
+    here = _ids(bank, query.domain)
+    with_task = _ids(memory.bank(query.as_of), query.domain)
+    later = _ids(memory.bank(date.max), query.domain)
     counts["rests_on_this_task"] = len(with_task - here)
     counts["not_known_yet"] = len(later - with_task - here)
     return {reason: n for reason, n in sorted(counts.items()) if n}
+
+
+def _ids(bank: Bank, domain: str) -> set[str]:
+    """Items of all standings."""
+    return {item.item_id for item in (*bank.items, *bank.others) if item.domain == domain}

@@ -17,8 +17,8 @@ from synde_pipeline.errors import LineageError
 from synde_pipeline.memory.bounded import Bounded
 from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import MEMORY
-from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.domain import Folded
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.select import Answer, Shelf, select
 from synde_pipeline.memory.store import read_ledger

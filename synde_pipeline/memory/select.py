@@ -1,6 +1,5 @@
 """Which of the ranked items go into one answer: the nearest ones that fit the token budget and are not alike."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,13 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from synde_pipeline.memory.dedupe import dedupe_text
+from synde_pipeline.memory.distinct import differ, read
 from synde_pipeline.memory.index import DIGITS, Index
-from synde_pipeline.prompting.parts import item_text
+from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import MemoryConfig
-
-_PIECE = re.compile(r"[^\W_]{1,4}|[^\w\s]|_")
-"""Four characters of a word, or a sign of its own: about a token, whatever the base."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +93,23 @@ class _Page:
         if any(self._alike(candidate, other) for other in self.chosen):
             return "alike"
         if self.config.recall_tokens is not None:
-            n_tokens = n_tokens_of(candidate.item)
-            if self.n_tokens + n_tokens > self.config.recall_tokens:
+            tokens = n_tokens(candidate.item)
+            if self.n_tokens + tokens > self.config.recall_tokens:
                 return "budget"
-            self.n_tokens += n_tokens
+            self.n_tokens += tokens
         self.chosen.append(candidate)
         return None
 
     def _alike(self, one: _Candidate, other: _Candidate) -> bool:
-        """What holds at a place is told apart by its tool; a pitfall is not alike the strategy that avoids it."""
+        """What holds at a place is told apart by its tool, a pitfall from the strategy that avoids it by its kind.
+
+        The rest by meaning; what differs in a number, a negation or a name is not alike (see `memory.distinct`).
+        """
         if one.item.place or other.item.place or one.item.kind != other.item.kind:
             return False
-        return round(float(one.vector @ other.vector), DIGITS) >= self.config.distinct
+        if round(float(one.vector @ other.vector), DIGITS) < self.config.distinct:
+            return False
+        return not differ(*(read(dedupe_text(each.item)) for each in (one, other)))
 
 
 def select(
@@ -135,8 +138,3 @@ def select(
 def _answer(page: _Page, passed_over: list[PassedOver]) -> Answer:
     shown = [Recalled(one.item, one.score, one.reason) for one in page.chosen]
     return Answer(tuple(shown), tuple(passed_over))
-
-
-def n_tokens_of(item: MemoryItem) -> int:
-    """About how many tokens an item takes in a prompt; the same whatever the base's tokenizer."""
-    return len(_PIECE.findall(item_text(item)))
