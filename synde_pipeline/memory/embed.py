@@ -76,17 +76,19 @@ def get_embedder(name: str, endpoint: LlmConfig | None = None) -> Embedder:
         EmbedderError: weights are missing, or in a form that is not supported.
         LineageError: the weights are not those that the pinned name says.
     """
-    plain = _plain(name)
-    if plain != name and pinned_name(plain) != name:
+    found = _PINNED.fullmatch(name)
+    plain = found[1] if found else name
+    pinned = pinned_name(plain)
+    if found and pinned != name:
         raise LineageError(
-            f"the embedder is {pinned_name(plain)}",
+            f"the embedder is {pinned}",
             expected=name,
             remedy="put the weights back, or `synde run` to embed every landed day again",
         )
     with _loading:
-        if (plain, endpoint) not in _loaded:
-            _loaded[plain, endpoint] = _load(plain, endpoint)
-        return _loaded[plain, endpoint]
+        if (pinned, endpoint) not in _loaded:
+            _loaded[pinned, endpoint] = _load(plain, endpoint)
+        return _loaded[pinned, endpoint]
 
 
 def pinned_name(name: str) -> str:
@@ -102,11 +104,6 @@ def pinned_name(name: str) -> str:
         return name
     version = {"minilm": PUBLISHED, "hashing": hashlib.sha256(b"hashing-1").hexdigest()}.get(kind)
     return f"{name}@{(version or weights_hash(Path(rest)))[:12]}"
-
-
-def _plain(name: str) -> str:
-    found = _PINNED.fullmatch(name)
-    return found[1] if found else name
 
 
 def _load(name: str, endpoint: LlmConfig | None) -> Embedder:

@@ -110,9 +110,9 @@ def _tables(warehouse: Warehouse) -> list[Any]:
 def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
     """Make `rows` the ledger's rows of a day, in one commit; other days' rows are never touched."""
     memory_folder(warehouse).mkdir(parents=True, exist_ok=True)
-    condition = f"day = date '{day}'"
+    database, condition = _open(warehouse), f"day = date '{day}'"
     if len(rows):
-        table = _open(warehouse).create_table(_name_of(rows), schema=schema_of(_dim_of(rows)), exist_ok=True)
+        table = database.create_table(_name_of(rows), schema=schema_of(_dim_of(rows)), exist_ok=True)
         (
             table.merge_insert("delta_id")
             .when_matched_update_all()
@@ -120,10 +120,11 @@ def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
             .when_not_matched_by_source_delete(condition)
             .execute(rows)
         )
-    for table in _tables(warehouse):
-        is_other = len(rows) == 0 or table.name != _name_of(rows)
-        if is_other and table.count_rows(condition):
-            table.delete(condition)
+    for name in database.list_tables().tables:
+        if len(rows) == 0 or name != _name_of(rows):
+            table = database.open_table(name)
+            if table.count_rows(condition):
+                table.delete(condition)
 
 
 def replace_all(warehouse: Warehouse, rows: Sequence[pa.Table]) -> None:

@@ -32,10 +32,10 @@ def history():
     ]  # fmt: skip
 
 
-def materialise(warehouse: Warehouse, day: date) -> None:
+def materialise(warehouse: Warehouse, day: date, config: MemoryConfig = CONFIG) -> None:
     publish_raw_logs(warehouse, day)
     publish_reflections(warehouse, day)
-    publish_deltas(warehouse, day, CONFIG)
+    publish_deltas(warehouse, day, config)
     publish_memory(warehouse, day)
 
 
