@@ -6,16 +6,33 @@ from typing import Annotated
 
 import typer
 
+from synde_pipeline.errors import InputError
+
 
 class _Bench(StrEnum):
     train = "train"
     prefix = "prefix"
     merge = "merge"
+    retrieval = "retrieval"
+    fold = "fold"
 
 
 class _Size(StrEnum):
     small = "small"
     large = "large"
+    rows_10k = "10k"
+    rows_100k = "100k"
+    rows_1m = "1M"
+
+
+_SIZES = {
+    _Bench.train: (_Size.small, _Size.large),
+    _Bench.prefix: (_Size.small, _Size.large),
+    _Bench.merge: (_Size.large, _Size.small),
+    _Bench.fold: (_Size.large, _Size.small),
+    _Bench.retrieval: (_Size.rows_100k, _Size.rows_10k, _Size.rows_1m),
+}
+"""Sizes of each bench, the default first."""
 
 
 def bench(
@@ -23,7 +40,11 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds of each contestant, after one to warm up.")] = 5,
     size: Annotated[
         _Size | None,
-        typer.Option(help="train, prefix: 4 M (default) or 60 M parameters. merge: 0.14 or 1.2 GB (default)."),
+        typer.Option(
+            help="train, prefix: small (4 M parameters, default) or large (60 M). merge: small (0.14 GB) or large "
+            "(1.2 GB, default). fold: small (0.1 million deltas) or large (1 million, default). retrieval: 10k, 100k "
+            "(default) or 1M rows."
+        ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="merge: leave the base for the next call.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
@@ -32,8 +53,10 @@ def bench(
 
     train: optimiser steps of a rank-1 adapter, against TRL, Hugging Face's Trainer and plain torch. prefix: ten-step
     trajectories as one sequence each, against one example per step. merge: adapters into a base, against cp, PEFT and
-    mergekit. The peers live in .venv-bench (`make bench-setup`); without it their rows say so. CPU seconds, with their
-    minimum and maximum; ratios are medians of ratios within a round.
+    mergekit. fold: the memory's ledger folded from nothing, against again after one day changed. retrieval: exact
+    filtered search of memory items, against LanceDB, faiss and a Python list; its rows also have cpu_ms_per_query,
+    p50_ms and p99_ms (wall time) and recall_at_3. The peers live in .venv-bench (`make bench-setup`); without it their
+    rows say so. CPU seconds, with their minimum and maximum; ratios are medians of ratios within a round.
 
     JSON keys: bench, size, work, machine (cpu, cores, system, python, torch, threads, load_average), rows (each name,
     cpu_s, wall_s, rss_mb, above_floor_mb, n, min, max; or name, n, unavailable), ratios ("PEER_over_ours": median of
@@ -46,9 +69,18 @@ def bench(
 
 
 def _run(name: _Bench, size: _Size | None, rounds: int, keep: bool):  # noqa: ANN202 - imported below
-    from synde_pipeline.studies.bench import merge, train
+    from synde_pipeline.studies.bench import fold, merge, retrieval, train
 
+    sizes = _SIZES[name]
+    size = size or sizes[0]
+    if size not in sizes:
+        raise InputError(f"--size is {size} for {name}", expected=" or ".join(sizes))
     if name is _Bench.merge:
-        return merge.bench_merge(size or _Size.large, rounds, keep=keep)
-    run = train.bench_train if name is _Bench.train else train.bench_prefix
-    return run(size or _Size.small, rounds)
+        return merge.bench_merge(size, rounds, keep=keep)
+    run = {
+        _Bench.train: train.bench_train,
+        _Bench.prefix: train.bench_prefix,
+        _Bench.fold: fold.bench_fold,
+        _Bench.retrieval: retrieval.bench_retrieval,
+    }[name]
+    return run(size, rounds)

@@ -32,7 +32,7 @@ from synde_pipeline.logs.logger import LandingWriter
 from synde_pipeline.logs.reading import DayRule, native_files, read_file
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
-from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.live import LiveMemory
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.records import MemoryItem, Trajectory
@@ -107,6 +107,7 @@ class DualLearningSystem:
     def __init__(self, home: str | os.PathLike[str] | Settings | None = None) -> None:
         self.settings = home if isinstance(home, Settings) else load(Path(home) if home is not None else None)
         """Settings of the warehouse."""
+        self._memory: LiveMemory | None = None
 
     @property
     def warehouse(self) -> Warehouse:
@@ -218,8 +219,10 @@ class DualLearningSystem:
         self, task: str, domain: str, scope: str = "", *, as_of: date = date.max, top_k: int | None = None
     ) -> list[MemoryItem]:
         """The memory items to show an agent before a task, nearest first; by default with all that is known."""
-        memory = Memory.load(self.warehouse, self.settings.memory)
-        return memory.recall(task, domain=domain, as_of=as_of, scope=scope, top_k=top_k)
+        warehouse = self.warehouse
+        if self._memory is None:
+            self._memory = LiveMemory(warehouse, self.settings.memory)
+        return self._memory.current().recall(task, domain=domain, as_of=as_of, scope=scope, top_k=top_k)
 
     def status(self) -> dict[str, Any]:
         """What is in the warehouse, as `synde status --json` says it."""

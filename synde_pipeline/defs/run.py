@@ -22,7 +22,7 @@ from synde_pipeline.evaluation.due import due_cycles, is_due
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import is_current
 from synde_pipeline.logs.landing import landing_days
-from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.removal.remove import resume
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, read_json
@@ -93,7 +93,7 @@ def run(
     warehouse = Warehouse(settings.warehouse)
     resume(warehouse, say)
     pin_given(warehouse, settings)
-    get_embedder(settings.memory.embedder)
+    get_embedder(settings.memory.embedder, settings.llm)
     summary = RunSummary()
     with open_instance(settings) as instance:
         materialize = partial(_materialize, instance, settings)
@@ -128,7 +128,8 @@ def outside(warehouse: Warehouse, start_day: date) -> list[date]:
 def stale_days(warehouse: Warehouse, settings: Settings) -> list[date]:
     """Landing days whose raw logs, or anything made from them, are missing or were made from other inputs."""
     inside = set(landing_days(warehouse)) - set(outside(warehouse, settings.start_day))
-    return [day for day in sorted(inside) if not _is_fresh(warehouse, day, settings.memory.embedder)]
+    embedder = pinned_name(settings.memory.embedder)
+    return [day for day in sorted(inside) if not _is_fresh(warehouse, day, embedder)]
 
 
 def _is_fresh(warehouse: Warehouse, day: date, embedder: str) -> bool:

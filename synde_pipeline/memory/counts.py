@@ -53,7 +53,8 @@ def count(tags: Tags, heard: Mask, items: Sequence[Shown], codes: Codes) -> Fare
     counts = heard & (item >= 0) & (tags.verdict != NEITHER)
     counts[counts] &= _speaks_of(tags.where(counts), item[counts], items, codes)
     # Each (item, verdict, task) once: a task counts once however often it was tried.
-    keys = np.unique((item[counts].astype(np.int64) * 2 + tags.verdict[counts]) * len(codes) + tags.task[counts])
+    keys = np.sort((item[counts].astype(np.int64) * 2 + tags.verdict[counts]) * len(codes) + tags.task[counts])
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     n = np.bincount(keys // max(len(codes), 1), minlength=2 * len(items)).reshape(-1, 2)
     return Fared(n[:, 1 - HARMFUL].tolist(), n[:, HARMFUL].tolist(), lost)
 
@@ -94,6 +95,8 @@ class Runs:
 
     def without(self, ids: Iterable[str]) -> tuple[int, int]:
         """Tasks that succeeded, and that failed, in a run that was shown none of these."""
+        if not self.n_runs:
+            return 0, 0
         shown = set().union(*(self.shown.get(name, ()) for name in ids))
         left = self.n_runs - Counter((task, outcome) for task, outcome, _ in shown)
         outcomes = Counter(outcome for _, outcome in left)

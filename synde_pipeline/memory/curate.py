@@ -110,9 +110,12 @@ class Fold:
         """The least view that shows the same of a domain: days and tasks that left nothing make no difference."""
         days = (domain.days, self.ledger.edit_days)
         last = max((known[at - 1] for known in days if (at := bisect_right(known, as_of))), default=date.min)
-        is_known = without_task in domain.tasks or without_task in self.ledger.edit_tasks
-        task = without_task if is_known or self.ledger.codes.get(without_task) in domain.tag_tasks else None
-        return View(last, task, self._quarantined(last))
+        is_known = without_task is not None and (
+            without_task in domain.tasks
+            or without_task in self.ledger.edit_tasks
+            or bool((domain.tags.task == self.ledger.codes.get(without_task)).any())
+        )
+        return View(last, without_task if is_known else None, self._quarantined(last))
 
     def _quarantined(self, as_of: date) -> frozenset[str]:
         """Source systems that a person shut out."""
@@ -124,7 +127,7 @@ class Fold:
         )
 
     @cached_property
-    def _sources(self) -> list[tuple[str, list[Edit]]]:
+    def _sources(self) -> list[tuple[str, tuple[Edit, ...]]]:
         return [(target, edits) for target, edits in self.ledger.edits_of.items() if target.startswith(SOURCE)]
 
     def _edits(self, view: View, known: frozenset[str]) -> tuple[int, Counter[str]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.deltas import deltas_of
-from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.store import replace_day, to_table
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -31,15 +31,16 @@ def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Hea
     source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
     deltas = [delta for reflection in load_reflections(warehouse, day) for delta in deltas_of(reflection, day)]
     deltas.sort(key=lambda delta: delta.delta_id)
+    embedder = pinned_name(config.embedder)
     header = Header(
         artefact=DELTAS,
         key=str(day),
-        content_hash=content_hash({"deltas": [delta.delta_id for delta in deltas], "embedder": config.embedder}),
+        content_hash=content_hash({"deltas": [delta.delta_id for delta in deltas], "embedder": embedder}),
         inputs={REFLECTIONS: source.content_hash},
         counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
-        info={"embedder": config.embedder},
+        info={"embedder": embedder},
     )
-    vectors = _vectors([delta.key_text for delta in deltas], config.embedder)
+    vectors = _vectors([delta.key_text for delta in deltas], embedder)
     return warehouse.publish_table(header, to_table(deltas, vectors))
 
 

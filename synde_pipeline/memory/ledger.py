@@ -7,10 +7,10 @@ item's text rests on rows of its own unit alone, so one more day redrafts only t
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
-from itertools import compress
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from synde_pipeline.memory.store import records_of
-from synde_pipeline.memory.tags import Codes, Mask, Tags, coded, shown_id, tags_in, tags_of
+from synde_pipeline.memory.tags import Codes, Ints, Tags, coded, distinct, shown_id, tags_in, tags_of
 from synde_pipeline.records import Delta, place_of
 
 RUNS = "runs"
@@ -40,10 +40,11 @@ class Unit(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An ADD or EVIDENCE in canonical order: effective day, then id."""
+    """An ADD or EVIDENCE; canonical order is by effective day, then id."""
 
     effective_day: date
     delta_id: str
+    unit: Unit
     delta: Delta
 
 
@@ -81,91 +82,119 @@ class Ledger:
     """All rows, each once."""
 
     rows: tuple[Row, ...]
-    edits: tuple[Edit, ...]
-    tags: Tags
+    edits: dict[str, tuple[Edit, ...]]
+    """Target without its version -> its edits, in the order in which they count."""
+    tags: dict[str, Tags]
+    """By domain."""
+    uids: dict[int, Ints]
+    """Day (ordinal) -> numbers of the uids that its rows name, each once."""
     codes: Codes = field(repr=False)
 
     @classmethod
     def of(cls, deltas: Iterable[Delta], codes: Codes | None = None) -> "Ledger":
         """Deltas in any order, with any repeats."""
-        codes = Codes() if codes is None else codes
         unique = list(dict.fromkeys(deltas))
-        rows = (Row(d.effective_day, d.delta_id, d) for d in unique if d.op in ("ADD", "EVIDENCE"))
         edits = [delta for delta in unique if delta.op in _EDITS]
         columns = [[getattr(edit, name) for edit in edits] for name in Edit._fields]
-        return cls(tuple(rows), _edits(columns), tags_of([d for d in unique if d.op == "TAG"], codes), codes)
+        codes = Codes() if codes is None else codes
+        tags = tags_of([delta for delta in unique if delta.op == "TAG"], codes)
+        named = ((delta.delta_id, delta) for delta in unique if delta.op in ("ADD", "EVIDENCE"))
+        return cls._made(named, columns, tags, codes)
 
     @classmethod
     def read(cls, table: pa.Table, codes: Codes | None = None) -> "Ledger":
         """A table of deltas; their ids are the stored ones."""
-        codes = Codes() if codes is None else codes
         table = _unique(table)
         kind = coded(table["op"], lambda op: 0 if op == "TAG" else 1 if op in _EDITS else 2)
         tags, edits, others = (table.filter(pa.array(kind == which)) for which in range(3))
         named = zip(others["delta_id"].to_pylist(), records_of(others), strict=True)
-        rows = (Row(delta.effective_day, delta_id, delta) for delta_id, delta in named)
         columns = [edits[name].to_pylist() for name in Edit._fields]
-        return cls(tuple(rows), _edits(columns), tags_in(tags, codes), codes)
+        codes = Codes() if codes is None else codes
+        return cls._made(named, columns, tags_in(tags, codes), codes)
 
-    def replaced(self, day: date, rows: "Iterable[Delta] | pa.Table") -> "Ledger":
+    @classmethod
+    def _made(
+        cls, named: Iterable[tuple[str, Delta]], columns: Sequence[Iterable[Any]], tags: Tags, codes: Codes
+    ) -> "Ledger":
+        rows = tuple(Row(delta.effective_day, delta_id, _unit(delta), delta) for delta_id, delta in named)
+        edits = [Edit(day, at or _NEVER, *rest) for day, at, *rest in zip(*columns, strict=True)]
+        said = [*((row.delta.trace_uid, row.delta.day) for row in rows), *((e.trace_uid, e.day) for e in edits)]
+        uids = np.concatenate([coded([uid for uid, _ in said], codes.number), tags.uid])
+        days = np.concatenate([np.array([day.toordinal() for _, day in said], np.int32), tags.day])
+        by_domain = {codes.names[code]: tags.where(tags.domain == code) for code in distinct(tags.domain)}
+        return cls(rows, _by_target(edits), by_domain, _by_day(uids, days), codes)
+
+    def replaced(self, day: date, rows: Iterable[Delta] | pa.Table) -> "Ledger":
         """The ledger with one day's rows replaced as a whole."""
         new = Ledger.read(rows, self.codes) if isinstance(rows, pa.Table) else Ledger.of(rows, self.codes)
-        kept = self.tags.where(self.tags.day != day.toordinal())
-        return replace(
-            self,
+        changed = {target for target, edits in self.edits.items() for edit in edits if edit.day == day}
+        kept = [edit for target in changed | new.edits.keys() for edit in self.edits.get(target, ()) if edit.day != day]
+        edited = _by_target([*kept, *chain.from_iterable(new.edits.values())])
+        tags = {name: found.where(found.day != day.toordinal()) for name, found in self.tags.items()}
+        tags |= {name: tags[name].with_rows(found) if name in tags else found for name, found in new.tags.items()}
+        uids = {number: found for number, found in self.uids.items() if number != day.toordinal()}
+        return Ledger(
             rows=(*(row for row in self.rows if row.delta.day != day), *new.rows),
-            edits=(*(edit for edit in self.edits if edit.day != day), *new.edits),
-            tags=kept.with_rows(new.tags),
+            edits={target: edits for target, edits in self.edits.items() if target not in changed} | edited,
+            tags=tags,
+            uids=uids | new.uids,
+            codes=self.codes,
         )
 
     # -- as the fold sees it ------------------------------------------------------------------------------------
 
     @cached_property
-    def _spoken(self) -> tuple[Mask, Mask, Mask]:
-        """Which rows, edits and tags count: a uid that two days hold (one of them stale) speaks from its first day."""
-        said = [
-            *((row.delta.trace_uid, row.delta.day) for row in self.rows),
-            *((e.trace_uid, e.day) for e in self.edits),
-        ]
-        uids = coded([uid for uid, _ in said], self.codes.number)
-        days = np.array([day.toordinal() for _, day in said], np.int32)
-        first = np.full(len(self.codes), np.iinfo(np.int32).max, np.int32)
-        np.minimum.at(first, uids, days)
-        np.minimum.at(first, self.tags.uid, self.tags.day)
-        rows, edits = np.split(first[uids] == days, [len(self.rows)])
-        return rows, edits, first[self.tags.uid] == self.tags.day
+    def _stale(self) -> dict[int, set[str]]:
+        """Day -> uids that an earlier day holds: a uid that two days hold (one of them stale) speaks from its first."""
+        n_days = np.bincount(np.concatenate([*self.uids.values(), np.zeros(0, np.int32)]), minlength=1)
+        seen, stale = set(), defaultdict(set)
+        if n_days.max() > 1:
+            for day in sorted(self.uids):
+                for code in self.uids[day][n_days[self.uids[day]] > 1].tolist():
+                    if code in seen:
+                        stale[day].add(self.codes.names[code])
+                    seen.add(code)
+        return dict(stale)
+
+    def _speaks(self, trace_uid: str, day: date) -> bool:
+        return trace_uid not in self._stale.get(day.toordinal(), ())
 
     @cached_property
     def domains(self) -> dict[str, "Domain"]:
         """The rows and tags of each domain."""
         rows: dict[str, list[Row]] = defaultdict(list)
-        for row in compress(self.rows, self._spoken[0]):
-            rows[row.delta.domain].append(row)
-        tags = self.tags.where(self._spoken[2])
-        tags_by = {int(code): tags.where(tags.domain == code) for code in np.unique(tags.domain)}
-        names = sorted({*rows, *(self.codes.names[code] for code in tags_by)})
-        none = tags.where(np.zeros(len(tags), np.bool_))
-        return {name: Domain(rows.get(name, []), tags_by.get(self.codes.get(name), none)) for name in names}
+        for row in self.rows:
+            if not self._stale or self._speaks(row.delta.trace_uid, row.delta.day):
+                rows[row.delta.domain].append(row)
+        tags = {name: self._fresh(found) for name, found in self.tags.items()}
+        none = tags_of([], self.codes)
+        return {name: Domain(rows.get(name, []), tags.get(name, none)) for name in sorted({*rows, *tags})}
+
+    def _fresh(self, tags: Tags) -> Tags:
+        speaks = np.ones(len(tags), np.bool_)
+        for day, uids in self._stale.items():
+            speaks &= (tags.day != day) | ~np.isin(tags.uid, [self.codes.get(uid) for uid in uids])
+        return tags.where(speaks)
 
     @cached_property
-    def edits_of(self) -> dict[str, list[Edit]]:
-        """Target without its version -> its edits, in the order in which they count."""
-        found: dict[str, list[Edit]] = defaultdict(list)
-        for edit in compress(self.edits, self._spoken[1]):
-            found[shown_id(edit.target)].append(edit)
-        for edits in found.values():
-            edits.sort()
-        return found
+    def edits_of(self) -> dict[str, tuple[Edit, ...]]:
+        """Target without its version -> its edits that count, in their order."""
+        if not self._stale:
+            return self.edits
+        found = {
+            target: tuple(e for e in edits if self._speaks(e.trace_uid, e.day)) for target, edits in self.edits.items()
+        }
+        return {target: edits for target, edits in found.items() if edits}
 
     @cached_property
     def edit_days(self) -> list[date]:
         """Days from which edits count, sorted."""
-        return sorted({edit.effective_day for edit in self.edits})
+        return sorted({edit.effective_day for edits in self.edits_of.values() for edit in edits})
 
     @cached_property
     def edit_tasks(self) -> frozenset[str]:
         """Tasks whose reflections called for an edit."""
-        return frozenset(edit.task_id for edit in self.edits if edit.task_id)
+        return frozenset(edit.task_id for edits in self.edits_of.values() for edit in edits if edit.task_id)
 
 
 @dataclass(frozen=True)
@@ -180,24 +209,19 @@ class Domain:
         """The rows of each unit, in canonical order."""
         units: dict[Unit, list[Row]] = defaultdict(list)
         for row in sorted(self.rows, key=itemgetter(0, 1)):
-            units[_unit(row.delta)].append(row)
-        return units
+            units[row.unit].append(row)
+        return dict(sorted(units.items()))
 
     @cached_property
     def days(self) -> list[date]:
         """Days from which its rows and tags count, sorted."""
-        tags = map(date.fromordinal, np.unique(self.tags.effective_day).tolist())
+        tags = map(date.fromordinal, distinct(self.tags.effective_day))
         return sorted({*tags, *(row.effective_day for row in self.rows)})
 
     @cached_property
     def tasks(self) -> frozenset[str]:
         """Tasks that left a row other than a tag."""
         return frozenset(row.delta.task_id for row in self.rows)
-
-    @cached_property
-    def tag_tasks(self) -> frozenset[int]:
-        """Numbers of the tasks that left a tag."""
-        return frozenset(np.unique(self.tags.task).tolist())
 
 
 def seen(rows: Sequence[Row], as_of: date, without_task: str | None) -> Sequence[Row]:
@@ -212,9 +236,20 @@ def _unit(delta: Delta) -> Unit:
     return Unit("", RUNS, "") if delta.op == "EVIDENCE" else Unit("", delta.kind, delta.scope)
 
 
-def _edits(columns: Sequence[Iterable[Any]]) -> tuple[Edit, ...]:
-    """Edits from columns in the order of `Edit`; where no time is given, they come first of their day."""
-    return tuple(Edit(day, at or _NEVER, *rest) for day, at, *rest in zip(*columns, strict=True))
+def _by_target(edits: Iterable[Edit]) -> dict[str, tuple[Edit, ...]]:
+    found: dict[str, list[Edit]] = defaultdict(list)
+    for edit in edits:
+        found[shown_id(edit.target)].append(edit)
+    return {target: tuple(sorted(edits)) for target, edits in found.items()}
+
+
+def _by_day(uids: Ints, days: Ints) -> dict[int, Ints]:
+    """Day -> the uids that its rows name, each once."""
+    pairs = np.sort((days.astype(np.int64) << 32) | uids)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+    found, starts = np.unique(pairs >> 32, return_index=True)
+    parts = np.split((pairs & 0xFFFFFFFF).astype(np.int32), starts[1:])
+    return dict(zip(found.tolist(), parts, strict=False))
 
 
 def _unique(table: pa.Table) -> pa.Table:

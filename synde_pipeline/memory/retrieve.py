@@ -3,23 +3,35 @@
 What holds at the place of the task comes first; what holds all over its domain fills up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import chain
+from threading import RLock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.errors import LineageError
+from synde_pipeline.memory.bounded import Bounded
 from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import MEMORY
-from synde_pipeline.memory.embed import DIM, get_embedder
+from synde_pipeline.memory.domain import Folded
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.select import Answer, Shelf, select
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import Delta, MemoryItem, Trajectory
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
+
+_MOST_ITEMS = 2**19
+"""Of all shelves that are kept: 0.8 GB of vectors at 384 dimensions."""
+_MOST_TASKS = 2**14
+"""Whose vectors are kept."""
+
+_ANYWHERE = "holds all over the domain"
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,18 @@ class Query:
 
 @dataclass
 class Memory:
-    """The ledger in memory, with cached items and vectors. Answers `recall` for any day, task and place."""
+    """The ledger in memory, with cached shelves and vectors. Answers for any day, task and place, in any thread."""
 
     deltas: list[Delta]
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Text -> vector (384,), filled from the ledger and grown by need."""
+    """Text -> unit vector, filled from the ledger and grown by need."""
+    _shelves: Bounded[int, tuple[Folded, Shelf]] = field(
+        default_factory=lambda: Bounded(_MOST_ITEMS, lambda kept: 1 + len(kept[1].items)), repr=False
+    )
+    """By identity of what was folded, which is kept too."""
+    _asked: Bounded[str, NDArray[np.float32]] = field(default_factory=lambda: Bounded(_MOST_TASKS), repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False, compare=False)
 
     @classmethod
     def load(cls, warehouse: Warehouse, config: MemoryConfig) -> "Memory":
@@ -54,12 +72,13 @@ class Memory:
         Raises:
             LineageError: a day's vectors are another embedder's; the two cannot be compared.
         """
+        expected = pinned_name(config.embedder)
         for key in warehouse.keys(MEMORY):
             header = warehouse.header(MEMORY, key)
-            if header and header.info["embedder"] != config.embedder:
+            if header and header.info["embedder"] != expected:
                 raise LineageError(
                     f"{MEMORY}[{key}] was embedded by {header.info['embedder']}",
-                    expected=config.embedder,
+                    expected=expected,
                     remedy="set SYNDE_EMBEDDER back, or `synde run` to embed every landed day again",
                 )
         deltas, vectors = read_ledger(warehouse)
@@ -67,16 +86,30 @@ class Memory:
         return cls(deltas, config, known)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """Embed texts through the cache; returns shape (n, 384). The embedder is loaded when a text is new."""
-        missing = sorted(set(texts) - self.vectors.keys())
-        if missing:
-            embedder = get_embedder(self.config.embedder)
-            self.vectors |= dict(zip(missing, embedder.embed(missing), strict=True))
-        return np.stack([self.vectors[text] for text in texts]) if texts else np.zeros((0, DIM), np.float32)
+        """Embed texts through the cache; returns shape (n, dim). The embedder is loaded when a text is new."""
+        if not texts:
+            return np.zeros((0, 0), np.float32)
+        with self._lock:
+            missing = sorted(set(texts) - self.vectors.keys())
+            if missing:
+                embedder = get_embedder(self.config.embedder)
+                self.vectors |= dict(zip(missing, embedder.embed(missing), strict=True))
+            return np.stack([self.vectors[text] for text in texts])
+
+    @property
+    def domains(self) -> list[str]:
+        """Domains that the ledger speaks of, sorted."""
+        return sorted({delta.domain for delta in self.deltas})
+
+    @property
+    def last_day(self) -> date | None:
+        """The day from which on nothing more becomes known; None for an empty ledger."""
+        return max((delta.effective_day for delta in self.deltas), default=None)
 
     def bank(self, as_of: date, *, without_task: str | None = None) -> Bank:
         """The bank as of a day, items of all places included."""
-        return self.fold.bank(as_of, without_task)
+        with self._lock:
+            return self.fold.bank(as_of, without_task)
 
     def recall(
         self,
@@ -98,12 +131,18 @@ class Memory:
             queries: in the order in which their items come back.
             top_k: how many; None takes the settings'.
         """
+        return [answer.items for answer in self.answers(queries, top_k=top_k)]
+
+    def answers(self, queries: Sequence[Query], *, top_k: int | None = None) -> list[Answer]:
+        """As `recall_many`, with scores, reasons and what was passed over."""
         top_k = self.config.top_k if top_k is None else top_k
-        shelves = [self._shelves(query, top_k) for query in queries]
-        self.embed([query.task for query, found in zip(queries, shelves, strict=True) if found])  # all at once
+        walks = [self._walk(query) for query in queries]
+        heads = [next(walk, None) if top_k else None for walk in walks]
+        tasks = [query.task for query, head in zip(queries, heads, strict=True) if head]
+        vectors = self._embed_tasks(tasks)  # all at once, and none where there is nothing to compare with
         return [
-            [item for shelf in found for item in self._ranked(query.task, shelf)][:top_k]
-            for query, found in zip(queries, shelves, strict=True)
+            select(vectors[query.task], chain([head], walk), top_k, self.config) if head else Answer()
+            for query, head, walk in zip(queries, heads, walks, strict=True)
         ]
 
     def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
@@ -121,26 +160,37 @@ class Memory:
         """The ledger, folded as of any day."""
         return Fold(Ledger.of(self.deltas), self.config, self.embed)
 
-    def _shelves(self, query: Query, top_k: int) -> list[list[MemoryItem]]:
-        """Eligible items, those that come first on the first shelf."""
-        found = self.fold.domain(query.domain, query.as_of, query.without_task).items
-        shown = [item for item in found if item.status == "active"] if top_k else []
-        here = [item for item in shown if item.place and item.scope == query.scope]
+    def _shelf(self, query: Query) -> Shelf:
+        """All active items of the query's domain, as they are to it."""
+        with self._lock:
+            folded = self.fold.domain(query.domain, query.as_of, query.without_task)
+            return self._shelves.get(id(folded), lambda: (folded, self._new_shelf(folded)))[1]
+
+    def _new_shelf(self, folded: Folded) -> Shelf:
+        items = [item for item in folded.items if item.status == "active"]
+        return Shelf.of(items, self.embed([item.key_text for item in items]), _reason)
+
+    def _walk(self, query: Query) -> Iterator[tuple[Shelf, str]]:
+        """Where eligible items are, those that come first first."""
+        shelf = self._shelf(query)
         # What works says more than what fails: of a place, it comes first.
-        shelves = [*(list(filter(kind, here)) for kind in (_works, _fails)), [item for item in shown if not item.place]]
-        return [shelf for shelf in shelves if shelf]
+        for reason in (f"works at {query.scope}", f"fails at {query.scope}", _ANYWHERE):
+            if reason in shelf.index.slices:
+                yield shelf, reason
 
-    def _ranked(self, task: str, items: list[MemoryItem]) -> list[MemoryItem]:
-        """Items nearest first."""
-        scores = self.embed([item.key_text for item in items]) @ self.embed([task])[0]  # (items,)
-        # Rounding keeps the order independent of the last bits, which batch shape and machine may change.
-        ranked = sorted(zip(np.round(scores, 5), items, strict=True), key=lambda pair: (-pair[0], pair[1].item_id))
-        return [item for _, item in ranked]
+    def _embed_tasks(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
+        """Vectors of tasks: there is no end to them, so the oldest are forgotten."""
+        found = {text: vector for text in texts if (vector := self._asked.peek(text)) is not None}
+        missing = sorted(set(texts) - found.keys())
+        if missing:
+            new = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))
+            for text, vector in new.items():
+                self._asked.put(text, vector)
+            found |= new
+        return found
 
 
-def _works(item: MemoryItem) -> bool:
-    return item.kind == "strategy"
-
-
-def _fails(item: MemoryItem) -> bool:
-    return item.kind != "strategy"
+def _reason(item: MemoryItem) -> str:
+    if not item.place:
+        return _ANYWHERE
+    return f"{'works' if item.kind == 'strategy' else 'fails'} at {item.scope}"

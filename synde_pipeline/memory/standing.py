@@ -85,17 +85,24 @@ class Standing(NamedTuple):
     reason: str = ""
 
 
+def backing(item: MemoryItem, min_tasks: int) -> int:
+    """Distinct tasks behind an item; a person's word is as good as `min_tasks`."""
+    tasks = item.task_ids
+    return max(len(tasks) - 1, min_tasks) if "" in tasks else len(tasks)
+
+
 Without = Callable[[], tuple[int, int]]
 """Tasks that succeeded, and that failed, without the item."""
 
 
 def standing(
-    item: MemoryItem, ruling: Ruling, fared: tuple[int, int], without: Without, config: MemoryConfig
+    item: MemoryItem, n_tasks: int, ruling: Ruling, fared: tuple[int, int], without: Without, config: MemoryConfig
 ) -> Standing:
     """Where an item stands, budget apart.
 
     Args:
         item: a draft.
+        n_tasks: behind it, enough where a person says it; see `backing`.
         ruling: what was said about it.
         fared: tasks that succeeded, and that failed, with it.
         without: asked only where enough failed.
@@ -110,9 +117,8 @@ def standing(
         return Standing("quarantined", item.reason)
     if ruling.is_pinned:
         return Standing("active")
-    is_said = any(not support.task_id for support in item.supports)
-    if not is_said and len(item.task_ids) < config.min_tasks:
-        return Standing("candidate", f"{len(item.task_ids)} of {config.min_tasks} tasks support it")
+    if n_tasks < config.min_tasks:
+        return Standing("candidate", f"{n_tasks} of {config.min_tasks} tasks support it")
     helpful, harmful = fared
     if harmful < config.min_tasks:
         return Standing("active")

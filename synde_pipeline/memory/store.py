@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synde_pipeline.memory.embed import DIM
+from synde_pipeline.errors import LineageError
 from synde_pipeline.records import Delta
 from synde_pipeline.storage import Warehouse
 
-TABLE = "deltas"
+_DIM = 384
+"""Length of vectors in the table `deltas`; those of another length N lie in `deltas_N`."""
 
 _IN_USE = timedelta(hours=1)
 """Younger versions may be read, or written to, by another process."""
@@ -46,31 +47,46 @@ DELTAS = pa.schema(
         pa.field("n_tool_errors", pa.int32(), nullable=False),
         pa.field("n_repeated_failures", pa.int32(), nullable=False),
         pa.field("features", pa.list_(pa.string()), nullable=False),
-        pa.field("vector", pa.list_(pa.float32(), DIM), nullable=False),
+        pa.field("vector", pa.list_(pa.float32(), _DIM), nullable=False),
     ]
 )
 
 
+def schema_of(dim: int) -> pa.Schema:
+    """The columns, with vectors of a length."""
+    column = DELTAS.get_field_index("vector")
+    return DELTAS.set(column, pa.field("vector", pa.list_(pa.float32(), dim), nullable=False))
+
+
 def to_table(deltas: Sequence[Delta], vectors: NDArray[np.float32] | None) -> pa.Table:
-    """Deltas with their vectors, shape (n, 384), as a table; no vectors are needed for no deltas."""
-    vectors = np.zeros((0, DIM), np.float32) if vectors is None else vectors
+    """Deltas with their vectors, shape (n, dim), as a table; no vectors are needed for no deltas."""
+    vectors = np.zeros((0, _DIM), np.float32) if vectors is None else vectors
     rows = [
         {"delta_id": delta.delta_id, **delta.model_dump(), "vector": vector}
         for delta, vector in zip(deltas, vectors.tolist(), strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=DELTAS)
+    return pa.Table.from_pylist(rows, schema=schema_of(vectors.shape[1]))
 
 
 def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
-    """Table -> deltas and their vectors, shape (n, 384)."""
+    """Table -> deltas and their vectors, shape (n, dim)."""
     flat = table["vector"].combine_chunks().flatten().to_numpy() if len(table) else np.zeros(0, np.float32)
-    return records_of(table), np.asarray(flat, np.float32).reshape(-1, DIM)
+    return records_of(table), np.asarray(flat, np.float32).reshape(-1, _dim_of(table))
 
 
 def records_of(table: pa.Table) -> list[Delta]:
     """Rows of a table as deltas."""
     rows = table.select([name for name in DELTAS.names if name not in ("delta_id", "vector")]).to_pylist()
     return [Delta.model_validate(row) for row in rows]
+
+
+def _dim_of(table: pa.Table) -> int:
+    return table.schema.field("vector").type.list_size
+
+
+def _name_of(table: pa.Table) -> str:
+    """Name of the LanceDB table that takes these rows: one for each length of vectors."""
+    return "deltas" if _dim_of(table) == _DIM else f"deltas_{_dim_of(table)}"
 
 
 def _open(warehouse: Warehouse) -> Any:
@@ -84,52 +100,83 @@ def memory_folder(warehouse: Warehouse) -> Path:
     return warehouse.root / "curated_memory" / "lance"
 
 
+def _tables(warehouse: Warehouse) -> list[Any]:
+    """The LanceDB tables that there are, by name; more than one only after a change of embedder."""
+    if not memory_folder(warehouse).is_dir():
+        return []
+    database = _open(warehouse)
+    return [database.open_table(name) for name in sorted(database.list_tables().tables)]
+
+
 def replace_day(warehouse: Warehouse, day: date, rows: pa.Table) -> None:
     """Make `rows` the ledger's rows of a day, in one commit; other days' rows are never touched."""
     memory_folder(warehouse).mkdir(parents=True, exist_ok=True)
-    table = _open(warehouse).create_table(TABLE, schema=DELTAS, exist_ok=True)
-    condition = f"day = date '{day}'"
-    if len(rows) == 0:
-        if table.count_rows(condition):
-            table.delete(condition)
-        return
-    (
-        table.merge_insert("delta_id")
-        .when_matched_update_all()
-        .when_not_matched_insert_all()
-        .when_not_matched_by_source_delete(condition)
-        .execute(rows)
-    )
+    database, condition = _open(warehouse), f"day = date '{day}'"
+    if len(rows):
+        table = database.create_table(_name_of(rows), schema=schema_of(_dim_of(rows)), exist_ok=True)
+        (
+            table.merge_insert("delta_id")
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .when_not_matched_by_source_delete(condition)
+            .execute(rows)
+        )
+    for name in database.list_tables().tables:
+        if len(rows) == 0 or name != _name_of(rows):
+            table = database.open_table(name)
+            if table.count_rows(condition):
+                table.delete(condition)
 
 
 def replace_all(warehouse: Warehouse, rows: Sequence[pa.Table]) -> None:
-    """Make `rows` the whole ledger, in one commit of a new table without older versions."""
+    """Make `rows` the whole ledger: new tables without older versions."""
     memory_folder(warehouse).mkdir(parents=True, exist_ok=True)
-    _open(warehouse).create_table(TABLE, pa.concat_tables([DELTAS.empty_table(), *rows]), mode="overwrite")
+    database = _open(warehouse)
+    by_name: dict[str, list[pa.Table]] = {"deltas": [DELTAS.empty_table()]}
+    for table in rows:
+        if len(table):
+            by_name.setdefault(_name_of(table), []).append(table)
+    for name in set(database.list_tables().tables) - by_name.keys():
+        database.drop_table(name)
+    for name, found in by_name.items():
+        database.create_table(name, pa.concat_tables(found), mode="overwrite")
 
 
 def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[Delta], NDArray[np.float32]]:
-    """All deltas known as of a day (all days when None), and their vectors of shape (n, 384)."""
-    database = _open(warehouse) if memory_folder(warehouse).is_dir() else None
-    if database is None or TABLE not in database.list_tables().tables:
-        return [], np.zeros((0, DIM), np.float32)
-    query = database.open_table(TABLE).search().select(DELTAS.names)
-    if as_of is not None:
-        query = query.where(f"effective_day <= date '{as_of}'")
-    return from_table(query.to_arrow())
+    """All deltas known as of a day (all days when None), and their vectors of shape (n, dim).
+
+    Raises:
+        LineageError: some days' vectors are of another length than others'.
+    """
+    found = []
+    for table in _tables(warehouse):
+        query = table.search().select(DELTAS.names)
+        if as_of is not None:
+            query = query.where(f"effective_day <= date '{as_of}'")
+        rows = query.to_arrow()
+        if len(rows):
+            found.append(rows)
+    if len(found) > 1:
+        raise LineageError(
+            f"the ledger's vectors have {' and '.join(str(_dim_of(rows)) for rows in found)} dimensions",
+            expected="one embedder's",
+            remedy="`synde run` to embed every landed day again",
+        )
+    return from_table(found[0]) if found else ([], np.zeros((0, 0), np.float32))
 
 
 def old_versions(warehouse: Warehouse, older_than: timedelta = _IN_USE) -> int:
-    """How many versions of the table nothing needs any more: a bank of any day is read from the newest one."""
-    database = _open(warehouse) if memory_folder(warehouse).is_dir() else None
-    if database is None or TABLE not in database.list_tables().tables:
-        return 0
+    """How many versions of the tables nothing needs any more: a bank of any day is read from the newest one."""
+    return sum(_n_old(table, older_than) for table in _tables(warehouse))
+
+
+def _n_old(table: Any, older_than: timedelta) -> int:
     limit = datetime.now(UTC) - older_than
-    versions = database.open_table(TABLE).list_versions()
-    return sum(version["timestamp"].astimezone(UTC) < limit for version in versions[:-1])
+    return sum(version["timestamp"].astimezone(UTC) < limit for version in table.list_versions()[:-1])
 
 
 def drop_old_versions(warehouse: Warehouse, older_than: timedelta = _IN_USE) -> None:
-    """Remove versions of the table older than the newest one, and the rows that only they hold."""
-    if old_versions(warehouse, older_than):
-        _open(warehouse).open_table(TABLE).optimize(cleanup_older_than=older_than)
+    """Remove versions of the tables older than the newest one, and the rows that only they hold."""
+    for table in _tables(warehouse):
+        if _n_old(table, older_than):
+            table.optimize(cleanup_older_than=older_than)

@@ -113,6 +113,12 @@ def coded(strings: Strings, number: Callable[[str], int]) -> Ints:
     return numbers[found.indices.to_numpy()]
 
 
+def distinct(numbers: Ints) -> list[int]:
+    """The numbers that occur, sorted; quick where they lie close together."""
+    least = numbers.min(initial=np.iinfo(np.int32).max)
+    return (np.flatnonzero(np.bincount(numbers - least)) + least).tolist() if len(numbers) else []
+
+
 def shown_id(target: str) -> str:
     """Item id of `<item id>` or `<item id>@<version>`."""
     return target.partition("@")[0]

@@ -10,6 +10,7 @@ from synde_pipeline.base_model import load, pin_given
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import load_raw_logs
+from synde_pipeline.memory.embed import pinned_name
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -110,7 +111,7 @@ def publish_shard(warehouse: Warehouse, cycle: Cycle, settings: Settings, scribe
         info={
             "settings": _read_by_shards(settings),
             "claims": [{"day": day, "content_hash": found, "trajectories": n} for day, found, n in cycle.claims],
-            "embedder": settings.memory.embedder,
+            "embedder": pinned_name(settings.memory.embedder),
             "layout": {"name": encoder.layout, "reason": encoder.reason},
         },
     )

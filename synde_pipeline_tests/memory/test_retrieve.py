@@ -58,6 +58,32 @@ def test_recall_equals_the_ranked_eligible_items_of_the_whole_bank(items, querie
         assert memory.recall(query.task, domain=query.domain, **words) == found
 
 
+@given(histories(), st.lists(questions(), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_what_came_later_or_from_the_task_itself_changes_no_answer(items, queries, random):
+    deltas = deltas_from(items)
+    for query in queries:
+        seen = [d for d in deltas if d.effective_day <= query.as_of and d.task_id != query.without_task]
+        random.shuffle(seen)
+        (answer,) = Memory(deltas, CONFIG).answers([query])
+        assert Memory(seen * 2, CONFIG).answers([query]) == [answer]
+        for one in answer.shown:
+            assert one.item.status == "active"
+            assert query.without_task not in one.item.task_ids
+
+
+def test_a_memory_that_was_asked_other_things_before_answers_as_a_new_one():
+    memory = knowing()
+    queries = [
+        Query("extract and renew", "library", DAY + timedelta(day), without, scope)
+        for day in (-1, 0, 1)
+        for without in (None, f"test:library:{TRAIN[0]}", "test:library:new")
+        for scope in (SCOPE, "site:other", "")
+    ]
+    memory.recall_many(queries)
+    for query in reversed(queries):
+        assert memory.answers([query]) == knowing().answers([query])
+
+
 def knowing() -> Memory:
     """Two tools at one place, one at another, a workflow of the domain."""
     here = [visit(k, ("nav", "browse", WORKS), ("extract", ".price", WORKS)) for k in range(3)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synde_pipeline.base_model import load
-from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.bank import candidate_bank, keys_of, load_bank, router_of
 from synde_pipeline.models.compose import ADAPTERS, add_adapters
@@ -42,7 +42,7 @@ def test_a_key_holds_the_tasks_of_its_own_group_old_and_new_and_of_no_anchor(war
     }
     texts = get_embedder("hashing").embed([f"please do {TRAIN[k]}" for k in range(2)])
     for key in keys.values():
-        assert key.embedder == "hashing"
+        assert key.embedder == pinned_name("hashing")
         assert len(key.vectors) == 4  # two tasks on each of two sites; the second day tried the same ones again
         assert (key.vectors @ texts.T).max(1) == pytest.approx(1.0, abs=1e-3)
 
@@ -57,7 +57,7 @@ def test_a_bank_stores_what_its_keys_can_tell_apart_and_its_router_uses_the_same
     assert owners == {scope: row.cycle for row in rows for scope in row.scopes}
     stored = read_json(warehouse.folder(MERGED, second.key) / "routing.json")
     evidence = keys_by_domain(keys)["library"].evidence()
-    assert stored["library"]["embedder"] == "hashing"
+    assert stored["library"]["embedder"] == pinned_name("hashing")
     assert stored["library"]["rates"] == evidence.rates(ModelsConfig().route_error)
     assert stored["library"]["evidence"] == json.loads(json.dumps(asdict(evidence)))
     assert merge_cycle(warehouse, second) == model
