@@ -1,15 +1,17 @@
-"""How successful runs of a task and of similar tasks differ from failed ones. Pure."""
+"""How successful runs differ from failed ones: trials of the same task first, then runs of similar tasks. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.lessons import item_of
+from synde_pipeline.memory.workflows import Sources, goal_of, words
 from synde_pipeline.records import Delta, MemoryItem
+from synde_pipeline.reflection.reading import is_read
 from synde_pipeline.settings import MemoryConfig
 
 SIMILAR = 0.5
@@ -18,24 +20,62 @@ _SAME_TASK = 10.0
 """Added to the cosine of two runs of one task: more than any two tasks can reach, even if their texts are opposites."""
 _BLOCK = 512
 """Failed runs compared at once: bounds the memory that similarities take."""
-_Z = 1.0
-"""Width of the Wilson intervals that must not overlap before a difference becomes a lesson: about 84 % one-sided."""
+_Z = 1.96
+"""Width of the Wilson intervals: many features are compared, few may pass by chance."""
 
 
-def by_goal(evidence: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta]]:
-    """Runs by goal: the tool that ends a successful run; a failed run joins the successful task most like its own.
+class _Difference(NamedTuple):
+    """A feature that one side has more often."""
 
-    Same task first (similarity 1 with itself), then similar tasks by cosine, else its own last tool.
+    gap: float
+    tool: str
+    phrase: str
+    is_done: bool
+    """Whether it is the successful side's."""
+    numbers: str
+    rows: list[Delta]
+
+
+def contrasts(runs: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> Iterator[MemoryItem]:
+    """What successful runs do and failed ones do not, or the other way round.
+
+    Trials of one task differ in nothing but what the agents did: what they show is not looked for again among tasks
+    that are only similar.
     """
-    wins = [row for row in evidence if row.outcome == "success"]
+    if not runs:
+        return
+    no_choice = Sources(runs).alternatives
+    within = _best(_within_tasks(runs), no_choice, config)
+    for found in within:
+        advice = _advice(found.tool, found.phrase, is_done=found.is_done)
+        scope = f"tool:{found.tool}" if found.tool else ""
+        description = f"For tasks in which {found.tool} may be called." if found.tool else "For every task."
+        texts = (advice, description, f"{advice}. {found.numbers}")
+        yield item_of(runs[0], "strategy" if found.is_done else "pitfall", scope, texts, found.rows)
+    known = {(found.tool, found.phrase) for found in within}
+    for goal, group in by_goal(runs, embed).items():
+        between = (found for found in _between_tasks(goal, group, config) if (found.tool, found.phrase) not in known)
+        for found in _best(between, no_choice, config):
+            advice = _advice(found.tool, found.phrase, is_done=found.is_done)
+            description = f"For requests that end in {goal}; not for others."
+            texts = (f"To {words(goal)}: {advice[0].lower()}{advice[1:]}", description, f"{advice} {found.numbers}.")
+            yield item_of(group[0], "strategy" if found.is_done else "pitfall", f"tool:{goal}", texts, found.rows)
+
+
+def by_goal(runs: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta]]:
+    """Runs by goal: the last change that a successful run made; a failed run joins the success most like its own.
+
+    Same task first (similarity 1 with itself), then similar tasks by cosine, else its own last change.
+    """
+    wins = [row for row in runs if row.outcome == "success"]
     groups: dict[str, list[Delta]] = defaultdict(list)
     for row in wins:
-        groups[row.path[-1]].append(row)
-    losses = [row for row in evidence if row.outcome == "failure"]
+        groups[goal_of(row.path)].append(row)
+    losses = [row for row in runs if row.outcome == "failure"]
     if not wins or not losses:
         return groups
     wins.sort(key=lambda row: row.trace_uid)  # of equally similar ones the largest uid is taken
-    number = {task: k for k, task in enumerate(dict.fromkeys(row.task_id for row in evidence))}
+    number = {task: k for k, task in enumerate(dict.fromkeys(row.task_id for row in runs))}
     tasks = np.array([number[row.task_id] for row in wins])
     vectors = embed([row.content for row in wins])
     for start in range(0, len(losses), _BLOCK):
@@ -45,43 +85,91 @@ def by_goal(evidence: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta
         score = cosine + _SAME_TASK * (np.array([number[row.task_id] for row in block])[:, None] == tasks)
         best = len(wins) - 1 - score[:, ::-1].argmax(1)
         for row, win, value in zip(block, best, score.max(1), strict=True):
-            groups[wins[win].path[-1] if value >= SIMILAR else row.path[-1]].append(row)
+            groups[goal_of(wins[win].path if value >= SIMILAR else row.path)].append(row)
     return groups
 
 
-def contrasts(goal: str, group: list[Delta], config: MemoryConfig) -> list[MemoryItem]:
-    """What successful runs of a goal do and failed ones do not, or the other way round."""
+def _within_tasks(runs: Sequence[Delta]) -> Iterator[_Difference]:
+    """Features that the successful trials of a task have more often than its failed ones, or less, in most tasks."""
+    trials: dict[str, dict[str, list[Delta]]] = defaultdict(lambda: defaultdict(list))
+    for row in runs:
+        trials[row.task_id][row.outcome].append(row)
+    more: dict[tuple[str, str], dict[str, list[list[Delta]]]] = defaultdict(lambda: defaultdict(list))
+    for sides in trials.values():
+        if len(sides) < 2:  # noqa: PLR2004 - both outcomes
+            continue
+        having = {side: _by_feature(rows) for side, rows in sides.items()}
+        for feature in having["success"].keys() | having["failure"].keys():
+            share = {side: len(having[side].get(feature, ())) / len(rows) for side, rows in sides.items()}
+            if share["success"] != share["failure"]:
+                side = max(share, key=lambda side: share[side])
+                more[feature][side].append(having[side][feature])
+    for (tool, phrase), tasks in more.items():
+        n = {side: len(tasks[side]) for side in ("success", "failure")}
+        side = max(n, key=lambda side: n[side])
+        total = sum(n.values())
+        gap = _wilson(n[side] / total, total)[0] - 0.5
+        numbers = f"Of {total} tasks whose trials differed in this, the {_ADJECTIVE[side]} trials did it in {n[side]}."
+        yield _Difference(gap, tool, phrase, side == "success", numbers, [row for rows in tasks[side] for row in rows])
+
+
+_ADJECTIVE = {"success": "successful", "failure": "failed"}
+
+
+def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Iterator[_Difference]:
+    """Features whose shares of successful and of failed tasks of a goal lie apart."""
     n_runs = {side: Counter(row.task_id for row in group if row.outcome == side) for side in ("success", "failure")}
     if any(len(tasks) < config.min_tasks for tasks in n_runs.values()):
-        return []
-    having: dict[str, list[Delta]] = defaultdict(list)
-    for row in group:
-        for name in _features(row):
-            having[name].append(row)
-    having.pop(f"call {goal}", None)  # calling the goal itself is what made the group: no lesson
-    found: list[tuple[float, str, MemoryItem]] = []
-    for feature, with_it in having.items():
+        return
+    for (tool, phrase), with_it in _by_feature(group).items():
+        if (tool, phrase) == (goal, "call it"):
+            continue  # calling the goal itself is what made the group: no lesson
         share = {side: _task_share(tasks, with_it, side) for side, tasks in n_runs.items()}
         better, worse = ("success", "failure") if share["success"][0] > share["failure"][0] else ("failure", "success")
         gap = _wilson(*share[better])[0] - _wilson(*share[worse])[1]
-        if gap <= 0:
-            continue
-        does = f"{feature} ({_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones)"
-        kind, verb = ("strategy", "Do") if better == "success" else ("pitfall", "Avoid")
-        texts = (f"{verb} when you {_words(goal)}: {feature}", f"For requests that end in {goal}.", f"{verb}: {does}.")
-        found.append((-gap, feature, item_of(group[0], kind, f"tool:{goal}", texts, with_it)))
-    return [item for *_, item in sorted(found, key=lambda entry: entry[:2])[: config.max_contrasts]]
+        numbers = f"({_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones)"
+        yield _Difference(gap, tool, phrase, better == "success", numbers, with_it)
 
 
-def _features(row: Delta) -> set[str]:
-    path = row.path
-    names = {f"call {tool}" for tool in path}
-    names |= {f"call {a} directly before {b}" for a, b in pairwise(path)}
-    if row.n_repeated_failures:
-        names.add("repeat a failed call unchanged")
-    if row.n_tool_errors > 1:
-        names.add("run into several tool errors")
-    return names
+def _best(found: Iterator[_Difference], no_choice: frozenset[str], config: MemoryConfig) -> list[_Difference]:
+    """The clearest differences that can be lessons."""
+    clear = [difference for difference in found if difference.gap > 0 and _can_teach(difference, no_choice)]
+    clear = [difference for difference in clear if len({row.task_id for row in difference.rows}) >= config.min_tasks]
+    return sorted(clear, key=lambda difference: (-difference.gap, difference[1:3]))[: config.max_contrasts]
+
+
+def _can_teach(difference: _Difference, no_choice: frozenset[str]) -> bool:
+    """Looking something up cannot have spoiled an outcome; and which of two tools that find the same is no lesson."""
+    if difference.is_done:
+        return (difference.phrase, difference.tool in no_choice) != ("call it", True)
+    return not is_read(difference.tool)
+
+
+def _by_feature(rows: Sequence[Delta]) -> dict[tuple[str, str], list[Delta]]:
+    """(tool, phrase) -> the rows that have it; where arguments came from is for workflows."""
+    having: dict[tuple[str, str], list[Delta]] = defaultdict(list)
+    for row in rows:
+        found = {(tool, "call it") for tool in row.path}
+        found |= {(tool, phrase) for tool, _, phrase in (text.partition(": ") for text in row.features)}
+        if row.n_repeated_failures:
+            found.add(("", "repeat a failed call unchanged"))
+        if row.n_tool_errors > 1:
+            found.add(("", "run into several tool errors"))
+        for feature in sorted(found):
+            if not feature[1].startswith("take "):
+                having[feature].append(row)
+    return having
+
+
+def _advice(tool: str, phrase: str, *, is_done: bool) -> str:
+    """The feature as an imperative."""
+    if phrase.startswith(("works when ", "is refused when ")):
+        sentence = f"call {tool} when {phrase.partition(' when ')[2]}"
+    elif phrase.startswith("look up "):
+        sentence = f"{phrase}, with {tool}"
+    else:
+        sentence = phrase.replace(" it", f" {tool}", 1)
+    return f"{sentence[0].upper()}{sentence[1:]}" if is_done else f"Do not {sentence}"
 
 
 def _task_share(n_runs: Counter[str], having: list[Delta], side: str) -> tuple[float, int]:
@@ -99,7 +187,3 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
 
 def _percent(share: tuple[float, int]) -> str:
     return f"{share[0]:.0%} of {share[1]}"
-
-
-def _words(tool: str) -> str:
-    return tool.replace("_", " ")

@@ -38,5 +38,6 @@ def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
         shown=shown,
         n_tool_errors=reflection.n_tool_errors,
         n_repeated_failures=reflection.n_repeated_failures,
+        features=reflection.features,
     )
     return [*adds, *tags, evidence]

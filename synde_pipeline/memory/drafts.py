@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from synde_pipeline.memory.contrast import by_goal, contrasts
+from synde_pipeline.memory.contrast import contrasts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import RUNS, Unit
 from synde_pipeline.memory.lessons import lessons
 from synde_pipeline.memory.places import fold_place
+from synde_pipeline.memory.preconditions import preconditions
 from synde_pipeline.memory.sources import WhyNot
 from synde_pipeline.memory.workflows import workflows
 from synde_pipeline.records import Delta, MemoryItem
@@ -45,5 +46,4 @@ def _drafts(unit: Unit, rows: Sequence[Delta], config: MemoryConfig, embed: Embe
     if unit.kind != RUNS:
         return lessons(adds, embed, config.same)
     runs = [row for row in rows if row.outcome in ("success", "failure") and row.path]
-    groups = by_goal(runs, embed).items()
-    return [item for goal, group in groups for item in (*workflows(goal, group), *contrasts(goal, group, config))]
+    return [*contrasts(runs, config, embed), *workflows(runs, config), *preconditions(runs, config)]

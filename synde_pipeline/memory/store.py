@@ -45,6 +45,7 @@ DELTAS = pa.schema(
         pa.field("shown", pa.list_(pa.string()), nullable=False),
         pa.field("n_tool_errors", pa.int32(), nullable=False),
         pa.field("n_repeated_failures", pa.int32(), nullable=False),
+        pa.field("features", pa.list_(pa.string()), nullable=False),
         pa.field("vector", pa.list_(pa.float32(), DIM), nullable=False),
     ]
 )

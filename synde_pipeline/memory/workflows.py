@@ -1,30 +1,150 @@
-"""The order of tools that successful runs of a goal share (Agent Workflow Memory). Pure."""
+"""Steps that successful runs of a goal share, with where their arguments come from (Agent Workflow Memory). Pure."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import combinations
 
 from synde_pipeline.memory.lessons import item_of
 from synde_pipeline.records import Delta, MemoryItem
+from synde_pipeline.reflection.reading import is_read
+from synde_pipeline.settings import MemoryConfig
+
+Path = tuple[str, ...]
+
+_MAX_PATHS = 24
+"""Distinct paths of a goal that are intersected: those of the most tasks."""
+_MAX_WORKFLOWS = 2
+"""Workflows kept for a goal."""
+_SCRATCH = frozenset({"think"})
 
 
-def workflows(goal: str, group: list[Delta]) -> Iterable[MemoryItem]:
-    """The order of tools that most successful tasks of a goal share."""
-    wins = [row for row in group if row.outcome == "success"]
-    tasks_of: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for row in wins:
-        tasks_of[row.path].add(row.task_id)
-    if not tasks_of:
-        return
-    path = min(tasks_of, key=lambda p: (-len(tasks_of[p]), len(p), p))
-    n_tasks = len({row.task_id for row in wins})
-    yield item_of(
-        wins[0],
-        "workflow",
-        f"tool:{goal}",
-        (
-            f"How to {goal.replace('_', ' ')}",
-            f"For requests that end in {goal}.",
-            f"Order of tools: {' -> '.join(path)} ({len(tasks_of[path])} of {n_tasks} successful tasks).",
-        ),
-        wins,
-    )
+def words(tool: str) -> str:
+    """A tool's name as words."""
+    return tool.replace("_", " ")
+
+
+def goal_of(path: Path) -> str:
+    """What a run was for: the last tool that changes something, else the last tool."""
+    return next((tool for tool in reversed(path) if not is_read(tool)), path[-1])
+
+
+class Sources:
+    """Which results the arguments of calls were taken from, as the runs' features say it."""
+
+    def __init__(self, runs: Sequence[Delta]) -> None:
+        """Collect the sources of some runs."""
+        self._tasks: dict[tuple[str, str], dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
+        for row in runs:
+            for text in row.features:
+                tool, _, phrase = text.partition(": take ")
+                if phrase:
+                    argument, _, origin = phrase.partition(" from ")
+                    field, _, source = origin.rpartition(" of ")
+                    self._tasks[tool, argument][field, source].add(row.task_id)
+
+    def of(self, tool: str, n_tasks: int) -> list[str]:
+        """`order_id from orders of get_user_details`, for each argument whose commonest source has enough tasks."""
+        found = []
+        for (user, argument), sources in sorted(self._tasks.items()):
+            if user == tool:
+                (field, source), tasks = min(sources.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+                if len(tasks) >= n_tasks:
+                    found.append(f"{argument} from {field} of {source}")
+        return found
+
+    @property
+    def alternatives(self) -> frozenset[str]:
+        """Tools that only look up what another one finds as well: which of them is called makes no difference."""
+        found: set[str] = set()
+        for sources in self._tasks.values():
+            by_field: dict[str, set[str]] = defaultdict(set)
+            for field, source in sources:
+                if is_read(source):
+                    by_field[field].add(source)
+            found |= {tool for tools in by_field.values() if len(tools) > 1 for tool in tools}
+        return frozenset(found)
+
+
+def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryItem]:
+    """For each goal the steps that most successful tasks share, and another way if enough tasks took it."""
+    by_goal: dict[str, list[tuple[Path, Delta]]] = defaultdict(list)
+    for row in runs:
+        if row.outcome == "success":
+            for goal in {tool for tool in row.path if not is_read(tool)} or {row.path[-1]}:
+                by_goal[goal].append((_way_to(goal, row.path), row))
+    for goal, found in sorted(by_goal.items()):
+        titles: set[str] = set()
+        n_tasks = len({row.task_id for _, row in found})
+        for path, rows in _shared(found, config.min_tasks):
+            title = _title(goal, path, titles)
+            if title in titles:
+                continue
+            titles.add(title)
+            share = f"{len({row.task_id for row in rows})} of {n_tasks} successful tasks"
+            texts = (title, f"For requests that need {goal}; not for others.", f"{_steps(path, rows)} ({share})")
+            yield item_of(rows[0], "workflow", f"tool:{goal}", texts, rows)
+
+
+def _way_to(goal: str, path: Path) -> Path:
+    """Tools up to the first call of the goal, each where it was first called."""
+    return tuple(tool for tool in dict.fromkeys(path[: path.index(goal)]) if tool not in _SCRATCH) + (goal,)
+
+
+def _shared(found: list[tuple[Path, Delta]], min_tasks: int) -> list[tuple[Path, list[Delta]]]:
+    """Closed common subsequences of two steps or more, by tasks times steps, none within another one that is kept.
+
+    Candidates are the paths and the longest common subsequences of any two of them, so a sequence that only three or
+    more paths share exactly may be missed. Each counts the tasks of all runs that hold it.
+    """
+    tasks_of: dict[Path, set[str]] = defaultdict(set)
+    for path, row in found:
+        tasks_of[path].add(row.task_id)
+    paths = sorted(tasks_of, key=lambda path: (-len(tasks_of[path]), len(path), path))[:_MAX_PATHS]
+    candidates = {path for path in paths} | {_common(a, b) for a, b in combinations(paths, 2)}
+    held = {
+        candidate: set().union(*(tasks for path, tasks in tasks_of.items() if _holds(path, candidate)))
+        for candidate in candidates
+        if len(candidate) > 1
+    }
+    ranked = sorted(held, key=lambda path: (-len(held[path]) * (len(path) - 1), path))
+    kept: list[Path] = []
+    for path in ranked:
+        if len(held[path]) >= min_tasks and not any(_holds(path, k) or _holds(k, path) for k in kept):
+            kept.append(path)
+    return [(path, [row for whole, row in found if _holds(whole, path)]) for path in kept[:_MAX_WORKFLOWS]]
+
+
+@lru_cache(maxsize=2**14)  # folds of neighbouring days, and without one task, meet the same paths
+def _common(a: Path, b: Path) -> Path:
+    """Longest common subsequence; of equally long ones the first in order."""
+    best: dict[tuple[int, int], Path] = {}
+    for i in range(len(a) - 1, -1, -1):
+        for j in range(len(b) - 1, -1, -1):
+            if a[i] == b[j]:
+                best[i, j] = (a[i], *best.get((i + 1, j + 1), ()))
+            else:
+                best[i, j] = min(best.get((i + 1, j), ()), best.get((i, j + 1), ()), key=lambda p: (-len(p), p))
+    return best.get((0, 0), ())
+
+
+def _holds(path: Path, part: Path) -> bool:
+    """Whether `part` is a subsequence of `path`."""
+    rest = iter(path)
+    return all(tool in rest for tool in part)
+
+
+def _title(goal: str, path: Path, taken: set[str]) -> str:
+    """`How to <goal>`; a second way is named after its first step."""
+    return f"How to {words(goal)}" if not taken else f"How to {words(goal)} by {words(path[0])}"
+
+
+def _steps(path: Path, rows: Sequence[Delta]) -> str:
+    """The steps, numbered, each with where its arguments come from."""
+    sources = Sources(rows)
+    n_tasks = max(2, len({row.task_id for row in rows}) // 3)
+    parts = []
+    for number, tool in enumerate(path, 1):
+        arguments = sources.of(tool, n_tasks)
+        parts.append(f"{number}. {tool}" + (f" ({', '.join(arguments)})" if arguments else ""))
+    return " ".join(parts)

@@ -70,6 +70,8 @@ class Reflection(Record):
     """Tools in the order of their calls, without replies, repeats of a neighbour collapsed."""
     n_tool_errors: int = Field(ge=0)
     n_repeated_failures: int = Field(ge=0)
+    features: tuple[str, ...] = ()
+    """What the run did, for the fold to contrast (`reflection.evidence`): `<tool>: <phrase>`, sorted."""
     lessons: tuple[Lesson, ...] = ()
 
 
@@ -120,6 +122,8 @@ class Delta(Record):
     """EVIDENCE only: memory items that the run was shown."""
     n_tool_errors: int = 0
     n_repeated_failures: int = 0
+    features: tuple[str, ...] = ()
+    """EVIDENCE only: what the run did, `<tool>: <phrase>`."""
 
     @property
     def delta_id(self) -> str:

@@ -46,6 +46,7 @@ REFLECTIONS = pa.schema(
         pa.field("path", pa.list_(pa.string()), nullable=False),
         pa.field("n_tool_errors", pa.int32(), nullable=False),
         pa.field("n_repeated_failures", pa.int32(), nullable=False),
+        pa.field("features", pa.list_(pa.string()), nullable=False),
         pa.field("lessons", pa.list_(_LESSON), nullable=False),
     ]
 )

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory, place_of
+from synde_pipeline.reflection.evidence import features_of
+from synde_pipeline.reflection.repairs import error_pattern, repairs
 
-_LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|#?\b\w*\d[\w-]*\b|\S+@\S+|[\[{].*")
-_MAX_ERROR_WORDS = 14
 _MAX_ARGUMENTS = 40
 """Characters of the arguments that can be a convention of a place; longer ones are about one task."""
 
@@ -46,8 +46,9 @@ def reflect(trajectory: Trajectory) -> Reflection:
         path=path,
         n_tool_errors=len(failed),
         n_repeated_failures=len(repeats),
+        features=features_of(trajectory),
         lessons=_unique(
-            _call_lessons(trajectory) if place_of(trajectory.scope) else [*_repairs(steps), *_repeat_lessons(repeats)]
+            _call_lessons(trajectory) if place_of(trajectory.scope) else [*repairs(trajectory.task, steps), *_repeat_lessons(repeats)]
         ),
     )
 
@@ -59,13 +60,6 @@ def tool_path(steps: tuple[Step, ...]) -> tuple[str, ...]:
         if step.tool != REPLY and (not path or path[-1] != step.tool):
             path.append(step.tool)
     return tuple(path)
-
-
-def error_pattern(result: str) -> str:
-    """An error message without its literals, so that equal causes read equal: `Error: user ... not found`."""
-    line = next((line for line in result.splitlines() if line.strip()), "")
-    words = _LITERAL.sub("...", line).lower().split()
-    return " ".join(words[:_MAX_ERROR_WORDS])
 
 
 def repeated_failures(steps: tuple[Step, ...]) -> Iterator[Step]:
@@ -98,42 +92,14 @@ def where_it_turned(trajectory: Trajectory) -> int | None:
     return calls[-1] if calls else None
 
 
-def repair_of(steps: tuple[Step, ...], failed: Step) -> Step | None:
-    """The first later call that worked and belongs to the same tool, else the next call that worked at all."""
-    # A tool that answers nothing (a scratch pad) mends nothing.
-    later = [step for step in steps[failed.index + 1 :] if step.success and step.tool != REPLY and step.result.strip()]
-    same = [step for step in later if step.tool == failed.tool and step.arguments != failed.arguments]
-    return (same or later[:1] or [None])[0]
-
-
-def _repairs(steps: tuple[Step, ...]) -> Iterator[Lesson]:
-    for step in steps:
-        repair = repair_of(steps, step) if step.success is False and step.tool != REPLY else None
-        if repair is None:
-            continue
-        pattern = error_pattern(step.result)
-        if repair.tool == step.tool:
-            changed = ", ".join(_changed_arguments(step.arguments, repair.arguments)) or "its arguments"
-            fix = f"Calling {step.tool} again with a different {changed} worked."
-        else:
-            fix = f"Turning to {repair.tool} worked."
-        yield Lesson(
-            kind="pitfall",
-            scope=f"tool:{step.tool}",
-            title=f"{step.tool}: {pattern}",
-            description=f"When {step.tool} answers '{pattern}'.",
-            content=fix,
-        )
-
-
 def _repeat_lessons(repeats: list[Step]) -> Iterator[Lesson]:
     for step in repeats:
         yield Lesson(
             kind="pitfall",
             scope=f"tool:{step.tool}",
-            title=f"{step.tool} was repeated unchanged after it failed",
-            description=f"When {step.tool} has just failed.",
-            content=f"The same call to {step.tool} failed again; change its arguments or ask the user first.",
+            title=f"Do not repeat {step.tool} unchanged after it failed",
+            description=f"When {step.tool} has just failed. Not for time-outs.",
+            content="It failed again. Change its arguments, or ask the user, before the next call.",
         )
 
 
@@ -185,13 +151,6 @@ def _values(value: Any) -> Iterator[str]:
 def _has_word(text: str, value: str) -> bool:
     """Whether text holds a value that no letter or digit continues on either side."""
     return value in text and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None
-
-
-def _changed_arguments(before: str, after: str) -> list[str]:
-    old, new = _object(before), _object(after)
-    if old is None or new is None:
-        return []
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def _object(arguments: str) -> dict[str, Any] | None:
