@@ -1,7 +1,7 @@
 """How successful runs differ from failed ones: trials of the same task first, then runs of similar tasks. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -45,14 +45,14 @@ def contrasts(runs: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> 
     if not runs:
         return
     no_choice = Sources(runs).alternatives
-    within = _best(_within_tasks(runs), no_choice, config)
-    for found in within:
+    within = [*_within_tasks(runs)]
+    known = {(found.tool, found.phrase) for found in within if found.gap > 0}
+    for found in _best(within, no_choice, config):
         advice = _advice(found.tool, found.phrase, is_done=found.is_done)
         scope = f"tool:{found.tool}" if found.tool else ""
-        description = f"For tasks in which {found.tool} may be called." if found.tool else "For every task."
+        description = f"Whenever {found.tool} is an option." if found.tool else "For every task."
         texts = (advice, description, f"{advice}. {found.numbers}")
         yield item_of(runs[0], "strategy" if found.is_done else "pitfall", scope, texts, found.rows)
-    known = {(found.tool, found.phrase) for found in within}
     for goal, group in by_goal(runs, embed).items():
         between = (found for found in _between_tasks(goal, group, config) if (found.tool, found.phrase) not in known)
         for found in _best(between, no_choice, config):
@@ -96,7 +96,7 @@ def _within_tasks(runs: Sequence[Delta]) -> Iterator[_Difference]:
         trials[row.task_id][row.outcome].append(row)
     more: dict[tuple[str, str], dict[str, list[list[Delta]]]] = defaultdict(lambda: defaultdict(list))
     for sides in trials.values():
-        if len(sides) < 2:  # noqa: PLR2004 - both outcomes
+        if len(sides) < 2:
             continue
         having = {side: _by_feature(rows) for side, rows in sides.items()}
         for feature in having["success"].keys() | having["failure"].keys():
@@ -122,7 +122,7 @@ def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Itera
     if any(len(tasks) < config.min_tasks for tasks in n_runs.values()):
         return
     for (tool, phrase), with_it in _by_feature(group).items():
-        if (tool, phrase) == (goal, "call it"):
+        if tool == goal and phrase.startswith(("call it", "works when")):
             continue  # calling the goal itself is what made the group: no lesson
         share = {side: _task_share(tasks, with_it, side) for side, tasks in n_runs.items()}
         better, worse = ("success", "failure") if share["success"][0] > share["failure"][0] else ("failure", "success")
@@ -131,14 +131,18 @@ def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Itera
         yield _Difference(gap, tool, phrase, better == "success", numbers, with_it)
 
 
-def _best(found: Iterator[_Difference], no_choice: frozenset[str], config: MemoryConfig) -> list[_Difference]:
+def _best(found: Iterable[_Difference], no_choice: Container[str], config: MemoryConfig) -> list[_Difference]:
     """The clearest differences that can be lessons."""
     clear = [difference for difference in found if difference.gap > 0 and _can_teach(difference, no_choice)]
-    clear = [difference for difference in clear if len({row.task_id for row in difference.rows}) >= config.min_tasks]
-    return sorted(clear, key=lambda difference: (-difference.gap, difference[1:3]))[: config.max_contrasts]
+    distinct: dict[frozenset[str], _Difference] = {}
+    for difference in sorted(clear, key=lambda difference: (-difference.gap, difference[1:3])):
+        tasks = frozenset(row.task_id for row in difference.rows)
+        if len(tasks) >= config.min_tasks:  # what the same tasks show of one tool is one thing in other words
+            distinct.setdefault(frozenset({*tasks, difference.tool}), difference)
+    return [*distinct.values()][: config.max_contrasts]
 
 
-def _can_teach(difference: _Difference, no_choice: frozenset[str]) -> bool:
+def _can_teach(difference: _Difference, no_choice: Container[str]) -> bool:
     """Looking something up cannot have spoiled an outcome; and which of two tools that find the same is no lesson."""
     if difference.is_done:
         return (difference.phrase, difference.tool in no_choice) != ("call it", True)
@@ -163,6 +167,8 @@ def _by_feature(rows: Sequence[Delta]) -> dict[tuple[str, str], list[Delta]]:
 
 def _advice(tool: str, phrase: str, *, is_done: bool) -> str:
     """The feature as an imperative."""
+    if phrase == "call it several times" and not is_done:
+        return f"Call {tool} once at most"
     if phrase.startswith(("works when ", "is refused when ")):
         sentence = f"call {tool} when {phrase.partition(' when ')[2]}"
     elif phrase.startswith("look up "):

@@ -1,7 +1,7 @@
 """Steps that successful runs of a goal share, with where their arguments come from (Agent Workflow Memory). Pure."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -16,7 +16,8 @@ _MAX_PATHS = 24
 """Distinct paths of a goal that are intersected: those of the most tasks."""
 _MAX_WORKFLOWS = 2
 """Workflows kept for a goal."""
-_SCRATCH = frozenset({"think"})
+_SCRATCH = frozenset({"calculate", "think"})
+"""Tools that help to think anywhere: no step of a workflow."""
 
 
 def words(tool: str) -> str:
@@ -43,52 +44,63 @@ class Sources:
                     field, _, source = origin.rpartition(" of ")
                     self._tasks[tool, argument][field, source].add(row.task_id)
 
-    def of(self, tool: str, n_tasks: int) -> list[str]:
+    def of(self, tool: str, n_tasks: int, either: Mapping[str, str]) -> list[str]:
         """`order_id from orders of get_user_details`, for each argument whose commonest source has enough tasks."""
         found = []
         for (user, argument), sources in sorted(self._tasks.items()):
             if user == tool:
                 (field, source), tasks = min(sources.items(), key=lambda pair: (-len(pair[1]), pair[0]))
                 if len(tasks) >= n_tasks:
-                    found.append(f"{argument} from {field} of {source}")
+                    found.append(f"{argument} from {field} of {either.get(source, source)}")
         return found
 
     @property
-    def alternatives(self) -> frozenset[str]:
-        """Tools that only look up what another one finds as well: which of them is called makes no difference."""
-        found: set[str] = set()
+    def alternatives(self) -> dict[str, str]:
+        """Tools that look up the same field for the same argument -> how they are called together: `a or b`."""
+        together: dict[str, frozenset[str]] = {}
         for sources in self._tasks.values():
             by_field: dict[str, set[str]] = defaultdict(set)
             for field, source in sources:
                 if is_read(source):
                     by_field[field].add(source)
-            found |= {tool for tools in by_field.values() if len(tools) > 1 for tool in tools}
-        return frozenset(found)
+            for tools in by_field.values():
+                joined = frozenset(tools).union(*(together.get(tool, ()) for tool in tools))
+                together |= dict.fromkeys(joined, joined)
+        return {tool: " or ".join(sorted(tools)) for tool, tools in together.items() if len(tools) > 1}
 
 
 def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryItem]:
     """For each goal the steps that most successful tasks share, and another way if enough tasks took it."""
+    either = Sources(runs).alternatives
     by_goal: dict[str, list[tuple[Path, Delta]]] = defaultdict(list)
     for row in runs:
-        if row.outcome == "success":
-            for goal in {tool for tool in row.path if not is_read(tool)} or {row.path[-1]}:
-                by_goal[goal].append((_way_to(goal, row.path), row))
-    for goal, found in sorted(by_goal.items()):
-        titles: set[str] = set()
-        n_tasks = len({row.task_id for _, row in found})
-        for path, rows in _shared(found, config.min_tasks):
-            title = _title(goal, path, titles)
-            if title in titles:
-                continue
-            titles.add(title)
-            share = f"{len({row.task_id for row in rows})} of {n_tasks} successful tasks"
-            texts = (title, f"For requests that need {goal}; not for others.", f"{_steps(path, rows)} ({share})")
+        path = tuple(either.get(tool, tool) for tool in row.path if tool not in _SCRATCH)
+        if row.outcome == "success" and path:
+            for goal in {tool for tool in path if not is_read(tool)} or {path[-1]}:
+                by_goal[goal].append((_way_to(goal, path), row))
+    shared = {goal: _shared(found, config.min_tasks) for goal, found in sorted(by_goal.items())}
+    every = [(path, _tasks(rows)) for ways in shared.values() for path, rows in ways]
+    for goal, ways in shared.items():
+        n_tasks = len(_tasks(row for _, row in by_goal[goal]))
+        for path, rows in ways:
+            tasks = _tasks(rows)
+            wholes = [held for other, held in every if path != other and _holds(other, path)]
+            if any(is_read(goal) or tasks <= held for held in wholes) or " or " in goal:
+                continue  # a part of what leads to another goal
+            extra = [tool for tool in path if tool not in ways[0][0]]
+            title = f"How to {words(goal)}" + (f", with {words(extra[0])}" if extra else "")
+            steps = f"{_steps(path, rows, either)} ({len(tasks)} of {n_tasks} successful tasks)"
+            texts = (title, f"For requests that need {goal}; not for others.", steps)
             yield item_of(rows[0], "workflow", f"tool:{goal}", texts, rows)
+
+
+def _tasks(rows: Iterable[Delta]) -> set[str]:
+    return {row.task_id for row in rows}
 
 
 def _way_to(goal: str, path: Path) -> Path:
     """Tools up to the first call of the goal, each where it was first called."""
-    return tuple(tool for tool in dict.fromkeys(path[: path.index(goal)]) if tool not in _SCRATCH) + (goal,)
+    return (*dict.fromkeys(path[: path.index(goal)]), goal)
 
 
 def _shared(found: list[tuple[Path, Delta]], min_tasks: int) -> list[tuple[Path, list[Delta]]]:
@@ -100,17 +112,19 @@ def _shared(found: list[tuple[Path, Delta]], min_tasks: int) -> list[tuple[Path,
     tasks_of: dict[Path, set[str]] = defaultdict(set)
     for path, row in found:
         tasks_of[path].add(row.task_id)
+    every = set().union(*tasks_of.values())
     paths = sorted(tasks_of, key=lambda path: (-len(tasks_of[path]), len(path), path))[:_MAX_PATHS]
-    candidates = {path for path in paths} | {_common(a, b) for a, b in combinations(paths, 2)}
+    candidates = set(paths) | {_common(a, b) for a, b in combinations(paths, 2)}
     held = {
         candidate: set().union(*(tasks for path, tasks in tasks_of.items() if _holds(path, candidate)))
         for candidate in candidates
         if len(candidate) > 1
     }
-    ranked = sorted(held, key=lambda path: (-len(held[path]) * (len(path) - 1), path))
     kept: list[Path] = []
-    for path in ranked:
-        if len(held[path]) >= min_tasks and not any(_holds(path, k) or _holds(k, path) for k in kept):
+    for path in sorted(held, key=lambda path: (-len(held[path]) * (len(path) - 1), path)):
+        n_enough = max(min_tasks, -(-len(every) // 4) if kept else 0)
+        is_new = not any(_holds(k, path) or set(path) <= set(k) or _holds(path, k) for k in kept)
+        if is_new and len(held[path]) >= n_enough:
             kept.append(path)
     return [(path, [row for whole, row in found if _holds(whole, path)]) for path in kept[:_MAX_WORKFLOWS]]
 
@@ -134,17 +148,12 @@ def _holds(path: Path, part: Path) -> bool:
     return all(tool in rest for tool in part)
 
 
-def _title(goal: str, path: Path, taken: set[str]) -> str:
-    """`How to <goal>`; a second way is named after its first step."""
-    return f"How to {words(goal)}" if not taken else f"How to {words(goal)} by {words(path[0])}"
-
-
-def _steps(path: Path, rows: Sequence[Delta]) -> str:
+def _steps(path: Path, rows: Sequence[Delta], either: Mapping[str, str]) -> str:
     """The steps, numbered, each with where its arguments come from."""
     sources = Sources(rows)
-    n_tasks = max(2, len({row.task_id for row in rows}) // 3)
+    n_tasks = max(2, len(_tasks(rows)) // 3)
     parts = []
     for number, tool in enumerate(path, 1):
-        arguments = sources.of(tool, n_tasks)
-        parts.append(f"{number}. {tool}" + (f" ({', '.join(arguments)})" if arguments else ""))
+        arguments = [text for one in tool.split(" or ") for text in sources.of(one, n_tasks, either)]
+        parts.append(f"{number}. {tool}" + (f" ({', '.join(dict.fromkeys(arguments))})" if arguments else ""))
     return " ".join(parts)

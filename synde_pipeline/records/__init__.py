@@ -17,6 +17,7 @@ from synde_pipeline.records.memory import (
     Verdict,
 )
 from synde_pipeline.records.trajectory import (
+    INVALID,
     REPLY,
     SCHEMA_VERSION,
     LabelSource,
@@ -29,6 +30,7 @@ from synde_pipeline.records.trajectory import (
 )
 
 __all__ = [
+    "INVALID",
     "REPLY",
     "SCHEMA_VERSION",
     "Delta",

@@ -14,6 +14,9 @@ SCHEMA_VERSION = 1
 REPLY = "reply"
 """Tool name of an action that only says something to the user."""
 
+INVALID = "invalid"
+"""Tool name of a turn that named no tool."""
+
 Outcome = Literal["success", "failure", "partial", "unknown"]
 LabelSource = Literal["verifier", "human", "judge", "user", "none"]
 Split = Literal["train", "gate", "report"]

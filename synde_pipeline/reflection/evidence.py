@@ -8,12 +8,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from synde_pipeline.records import REPLY, Step, Trajectory
+from synde_pipeline.reflection.injection import why_suspect
 from synde_pipeline.reflection.reading import Reading, is_identifier, is_read, leaves, parsed
 
 _AGREED = re.compile(
     r"\b(yes|yep|yeah|sure|ok|okay|agreed?|confirm(ed)?|proceed|go ahead|correct|please do|do it|sounds good)\b",
     re.IGNORECASE,
 )
+
+
+_MAX_FEATURE = 160
 
 
 def features_of(trajectory: Trajectory) -> tuple[str, ...]:
@@ -28,8 +32,9 @@ def features_of(trajectory: Trajectory) -> tuple[str, ...]:
             seen.hear(step.result)
             agreed = _AGREED.search(step.result) is not None
             continue
-        arguments = [(key, value) for key, value in leaves(parsed(step.arguments)) if is_identifier(value)]
-        asked[step.tool].update(value for _, value in arguments)
+        given = [*leaves(parsed(step.arguments))]
+        asked[step.tool].update(value for _, value in given)
+        arguments = [(key, value) for key, value in given if is_identifier(value)]
         found.update(_sources(step, arguments, seen))
         if not is_read(step.tool):
             changes[step.tool] += step.success is not False
@@ -42,7 +47,12 @@ def features_of(trajectory: Trajectory) -> tuple[str, ...]:
     for (source, name), listed in seen.lists.items():
         readers = [tool for tool, values in asked.items() if tool != source and is_read(tool) and listed <= values]
         found |= {f"{tool}: look up all {name} that {source} lists" for tool in readers if is_read(source)}
-    return tuple(sorted(found))
+    return tuple(sorted(text for text in found if _is_plain(text)))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a phrase, whose names of fields and states come out of results, reads like nothing but itself."""
+    return len(text) <= _MAX_FEATURE and not why_suspect(text)
 
 
 def _sources(step: Step, arguments: list[tuple[str, str]], seen: Reading) -> Iterator[str]:
@@ -55,7 +65,7 @@ def _sources(step: Step, arguments: list[tuple[str, str]], seen: Reading) -> Ite
 
 def _change(step: Step, arguments: list[tuple[str, str]], seen: Reading, agreed: bool) -> Iterator[str]:
     """In which state of its record a changing tool was called, and whether the user had agreed."""
-    if not agreed:
+    if not agreed and arguments:  # without an id it changes no record
         yield f"{step.tool}: call it before the user agreed"
     verb = "is refused" if step.success is False else "works"
     for key, value in arguments:

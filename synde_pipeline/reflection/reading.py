@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_READS = frozenset(
-    "analyze browse calculate check compute count describe fetch find get grep inspect list look lookup open plan query "
-    "read recall retrieve scroll search see show think validate verify view".split()
+_READS = re.compile(
+    "analyze|browse|calculate|check|compute|count|describe|fetch|find|get|grep|inspect|list|look|lookup|open|plan|query"
+    "|read|recall|retrieve|scroll|search|see|show|think|validate|verify|view"
 )
+"""First words of the names of tools that only look or think."""
 _FIRST_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _WORD = re.compile(r"[\w@.#+-]+")
 _NUMBER_OR_DATE = re.compile(r"-?\d+\.\d+|-?\d{1,5}|\d{4}-\d\d-\d\d\S*|\d\d?:\d\d\S*")
@@ -20,7 +21,7 @@ _MAX_STATE = 24
 def is_read(tool: str) -> bool:
     """Whether a tool only looks or thinks, by the verb in its name: it cannot spoil an outcome, and is no goal."""
     verb = _FIRST_WORD.search(tool)
-    return verb is not None and verb.group().lower() in _READS
+    return verb is not None and _READS.fullmatch(verb.group().lower()) is not None
 
 
 def is_identifier(text: str) -> bool:
@@ -44,7 +45,9 @@ def leaves(value: Any) -> Iterator[tuple[str, str]]:
     while stack:
         key, part = stack.pop()
         if isinstance(part, dict):
-            named = [(key if is_identifier(name) else f"{key}.{name}".lstrip("."), inner) for name, inner in part.items()]
+            named = [
+                (key if is_identifier(name) else f"{key}.{name}".lstrip("."), inner) for name, inner in part.items()
+            ]
             stack += reversed(named)
         elif isinstance(part, list):
             stack += [(key, inner) for inner in reversed(part)]
@@ -58,6 +61,12 @@ def _state_of(value: Any) -> str:
         return "yes" if value else "no"
     is_state = isinstance(value, str) and len(value) <= _MAX_STATE and not any(c.isdigit() or c == "@" for c in value)
     return value if is_state else ""
+
+
+def _lists_ids(values: list[Any]) -> bool:
+    """Whether texts are ids, most of them by their looks: one may lack digits by chance."""
+    ids = [value for value in values if isinstance(value, str)]
+    return len(ids) == len(values) > 1 and sum(map(is_identifier, ids)) * 2 > len(ids)
 
 
 @dataclass
@@ -93,5 +102,5 @@ class Reading:
         for name, part in value.items():
             if isinstance(part, str) and is_identifier(part):
                 self.states[name, part] = states
-            elif isinstance(part, list) and len(part) > 1 and all(isinstance(x, str) and is_identifier(x) for x in part):
+            elif isinstance(part, list) and _lists_ids(part):
                 self.lists[tool, name] = set(part)

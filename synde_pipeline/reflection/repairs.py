@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from synde_pipeline.records import REPLY, Lesson, Step
+from synde_pipeline.records import INVALID, REPLY, Lesson, Step
 from synde_pipeline.reflection.injection import why_suspect
 from synde_pipeline.reflection.reading import Reading, is_read, leaves, parsed
 
@@ -16,14 +16,22 @@ _MAX_ERROR_WORDS = 14
 _MAX_PREFIX = 3
 """Characters in front of an id that are its form: `#W`."""
 
-UNMENDED = "Check this before the call: nothing that was tried afterwards got round it."
+UNMENDED = "Check this before the call."
 
 
 def error_pattern(result: str) -> str:
     """An error message without its literals, so that equal causes read equal: `user ... not found`."""
-    line = next((line for line in result.splitlines() if line.strip()), "")
-    words = _LITERAL.sub("...", line).lower().split()
+    words = _LITERAL.sub("...", _first_line(result)).lower().split()
     return " ".join(words[words[0] in ("error:", "error") :][:_MAX_ERROR_WORDS]) if words else ""
+
+
+def plain_pattern(step: Step) -> str:
+    """The pattern of a step's error; empty if it reads like an attack."""
+    return "" if why_suspect(_first_line(step.result), is_result=True) else error_pattern(step.result)
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
 
 
 def mending_steps(steps: Sequence[Step]) -> dict[int, Step]:
@@ -56,16 +64,17 @@ def repairs(task: str, steps: Sequence[Step]) -> Iterator[Lesson]:
         elif step.success is not False:
             seen.read(step.tool, step.result)
     for step in steps:
-        pattern = error_pattern(step.result) if step.success is False and step.tool != REPLY else ""
+        pattern = error_pattern(step.result) if step.success is False and step.tool not in (REPLY, INVALID) else ""
         if not pattern:
             continue
+        advice = _advice(step, mended.get(step.index), seen)
         yield Lesson(
             kind="pitfall",
             scope=f"tool:{step.tool}",
             title=f"{step.tool}: {pattern}",
             description=f"Before {step.tool} is called, and when it answers '{pattern}'. Not for its other errors.",
-            content=_advice(step, mended.get(step.index), seen),
-            suspect=why_suspect(step.result),
+            content=advice,
+            suspect=why_suspect(_first_line(step.result), is_result=True) or why_suspect(advice),
         )
 
 
@@ -76,7 +85,9 @@ def _advice(failed: Step, after: Step | None, seen: Reading) -> str:
     if after.tool != failed.tool:
         return f"Use {after.tool} instead."
     old, new = _arguments(failed), _arguments(after)
-    if any((key, value) in seen.states for key, values in old.items() for value in values if value not in new.get(key, ())):
+    if any(
+        (key, value) in seen.states for key, values in old.items() for value in values if value not in new.get(key, ())
+    ):
         return UNMENDED  # the later call was about another record
     if lengths := _evened(parsed(failed.arguments), parsed(after.arguments)):
         return lengths
@@ -102,8 +113,13 @@ def _way(name: str, old: list[str], new: list[str], error: str, seen: Reading) -
     before, now = {_kind(x) for x in old} - {""}, {_kind(x) for x in fresh} - {""}
     if before and now and not before & now:
         return f"Give a {_and(sorted(now))} instead of a {_and(sorted(before))} as {name}."
-    if fresh and all(map(seen.said, fresh)):
+    if fresh and all(seen.said(x) and not x.isalpha() for x in fresh):
         return f"Ask the user to check {name}: a corrected one worked."
+    return _source(name, old, fresh, seen)
+
+
+def _source(name: str, old: list[str], fresh: list[str], seen: Reading) -> str:
+    """The result that held the new values and not the old ones."""
     known_before = {source for value in old for source in seen.origins.get(value, ())}
     sources = [source for value in fresh for source in seen.origins.get(value, ()) if source not in known_before]
     for tool, key in sources:
@@ -116,11 +132,15 @@ def _evened(old: Any, new: Any) -> str:
     """Two lists that differed in length and do not any more."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return ""
-    lists = [name for name in new if isinstance(new[name], list) and isinstance(old.get(name), list)]
+    lists = [name for name in new if _is_list_of_ids(new[name]) and _is_list_of_ids(old.get(name))]
     for one, other in combinations(lists, 2):
         if len(old[one]) != len(old[other]) and len(new[one]) == len(new[other]):
             return f"Give {one} and {other} the same number of entries."
     return ""
+
+
+def _is_list_of_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)
 
 
 def _kind(value: str) -> str:

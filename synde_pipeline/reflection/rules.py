@@ -7,13 +7,16 @@ against failure) is the fold's, in `memory.curate`.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from synde_pipeline.records import REPLY, Lesson, Reflection, Step, Trajectory, place_of
+from synde_pipeline.records import INVALID, REPLY, Lesson, Reflection, Step, Trajectory, place_of
 from synde_pipeline.reflection.evidence import features_of
-from synde_pipeline.reflection.repairs import error_pattern, repairs
+from synde_pipeline.reflection.injection import why_suspect
+from synde_pipeline.reflection.repairs import UNMENDED, plain_pattern, repairs
 
+_ENDS = frozenset({"answer", "complete_task", "final_answer", "respond"})
+"""Tools that end a run: what they are called with is one task's answer, no convention of its place."""
 _MAX_ARGUMENTS = 40
 """Characters of the arguments that can be a convention of a place; longer ones are about one task."""
 
@@ -25,6 +28,9 @@ def reflect(trajectory: Trajectory) -> Reflection:
     failed = [step for step in steps if step.success is False]
     repeats = list(repeated_failures(steps))
     turned = where_it_turned(trajectory)
+    is_at_place = bool(place_of(trajectory.scope))
+    found = _call_lessons(trajectory) if is_at_place else [*repairs(trajectory.task, steps), *_repeat_lessons(repeats)]
+    lessons = tuple(dict.fromkeys(found))
     cause, remedy = _explain(trajectory, turned)
     return Reflection(
         trace_uid=trajectory.trace_uid,
@@ -41,15 +47,15 @@ def reflect(trajectory: Trajectory) -> Reflection:
         principle=remedy or (f"This order of tools worked: {' -> '.join(path)}." if path else "No tool was needed."),
         confidence=_confidence(trajectory, len(failed)),
         error_step=turned,
+        error_identification=_identify(failed, turned),
         root_cause=cause,
         correct_approach=remedy,
+        key_insight="" if is_at_place else _insight(lessons),
         path=path,
         n_tool_errors=len(failed),
         n_repeated_failures=len(repeats),
-        features=features_of(trajectory),
-        lessons=_unique(
-            _call_lessons(trajectory) if place_of(trajectory.scope) else [*repairs(trajectory.task, steps), *_repeat_lessons(repeats)]
-        ),
+        features=() if is_at_place else features_of(trajectory),  # at a place the calls themselves are compared
+        lessons=lessons,
     )
 
 
@@ -127,12 +133,13 @@ def _call_lessons(trajectory: Trajectory) -> Iterator[Lesson]:
             title=tool,
             description=f"When {tool} is called on {place_of(trajectory.scope)}.",
             content=arguments,
+            suspect=why_suspect(arguments),
         )
 
 
 def _is_convention(step: Step, known: list[str]) -> bool:
     """Whether arguments can be what a place expects: short, and not copied from anything that the agent had read."""
-    if step.tool == REPLY or len(step.arguments) > _MAX_ARGUMENTS:
+    if step.tool in {REPLY, INVALID} or step.tool in _ENDS or len(step.arguments) > _MAX_ARGUMENTS:
         return False
     given = _object(step.arguments)
     values = [value for value in _values(step.arguments if given is None else given) if value]
@@ -162,22 +169,32 @@ def _object(arguments: str) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _unique(lessons: Iterable[Lesson]) -> tuple[Lesson, ...]:
-    return tuple(dict.fromkeys(lessons))
-
-
 def _explain(trajectory: Trajectory, turned: int | None) -> tuple[str, str]:
     """Root cause and correct approach of a failed run, empty for the others."""
     if turned is None:
         return "", ""
     step = trajectory.steps[turned]
     if step.success is False:
-        cause = f"{step.tool} failed ({error_pattern(step.result)}) and no later call mended it."
+        cause = f"{step.tool} failed ({plain_pattern(step) or 'an error'}) and no later call mended it."
         return cause, f"Resolve the error of {step.tool} before going on."
     return (
         f"{step.tool} was the last call that could change the outcome, and the outcome was judged wrong.",
         f"Check the user's full request before {step.tool}.",
     )
+
+
+def _identify(failed: list[Step], turned: int | None) -> str:
+    """Which error the run met: the one at which it turned, else the first one."""
+    for step in sorted(failed, key=lambda step: step.index != turned):
+        if pattern := plain_pattern(step):
+            return f"Step {step.index}: {step.tool} answered '{pattern}'."
+    return ""
+
+
+def _insight(lessons: tuple[Lesson, ...]) -> str:
+    """The first lesson that says what helped."""
+    known = (lesson for lesson in lessons if not lesson.suspect and lesson.content != UNMENDED)
+    return next((f"{lesson.title}: {lesson.content}" for lesson in known), "")
 
 
 def _why(trajectory: Trajectory, n_errors: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from synde_pipeline.prompting import ACT, ARGS, END, SEE, THINK, PromptEncoder
-from synde_pipeline.records import MemoryItem
+from synde_pipeline.records import INVALID, MemoryItem
 from synde_pipeline.simulation.batch import Batch
 from synde_pipeline.simulation.worlds.base import Episode, Task
 
@@ -23,8 +23,6 @@ BATCH = 128
 """Episodes in lockstep. More would save little: at this size the arithmetic, not the overhead, takes the time."""
 MAX_TURN_TOKENS = 24
 """Tokens after which a turn without an end is cut; one of the world's takes eight."""
-INVALID = "invalid"
-"""Tool name under which a turn that is none is logged."""
 
 Routed = Callable[[Sequence[int]], AbstractContextManager[Any]]
 """Adapter index of each row -> context in which the model is called; -1 is the base alone."""

@@ -70,54 +70,6 @@ def test_trials_of_one_task_do_not_count_as_several_tasks():
     assert fold(all_deltas(trials), DAY, CONFIG, EMBED).items == ()
 
 
-def test_what_successful_runs_do_and_failed_ones_do_not_becomes_a_strategy():
-    wins = [run(k, "success", GOOD) for k in range(6)]
-    losses = [run(k, "failure", BAD) for k in range(6)]  # the same tasks, in another trial
-    bank = fold(all_deltas([*wins, *losses]), DAY, CONFIG, EMBED)
-    strategy = next(item for item in bank.items if item.title == "Do when you renew: call loan")
-    assert strategy.kind == "strategy"
-    assert strategy.content == "Do: call loan (100% of 6 successful tasks, 0% of 6 failed ones)."
-    pitfall = next(item for item in bank.items if item.title == "Avoid when you renew: call find directly before renew")
-    assert pitfall.kind == "pitfall"
-
-
-def test_the_order_of_tools_of_successful_runs_becomes_a_workflow():
-    bank = fold(all_deltas([run(k, "success", GOOD) for k in range(3)]), DAY, CONFIG, EMBED)
-    (item,) = bank.items
-    assert (item.kind, item.title) == ("workflow", "How to renew")
-    assert item.content == "Order of tools: find -> loan -> renew (3 of 3 successful tasks)."
-    assert len(item.task_ids) == 3
-
-
-def test_no_difference_between_success_and_failure_teaches_nothing():
-    runs = [run(k, outcome, GOOD) for k in range(6) for outcome in ("success", "failure")]
-    bank = fold(all_deltas(runs), DAY, CONFIG, EMBED)
-    assert {item.kind for item in bank.items} == {"workflow"}
-
-
-LOST = (("find", {"c": "1"}, "m1", True), ("cancel", {"l": "1"}, "done", True))
-
-
-def test_a_failed_run_is_compared_with_successes_of_similar_tasks_only():
-    wins = [run(k, "success", GOOD) for k in range(6)]
-    like = [run(k, "failure", LOST) for k in range(6, 12)]
-    unlike = [run(k, "failure", LOST, text="is it warm tomorrow") for k in range(6, 12)]
-    titles = [
-        [item.title for item in fold(all_deltas([*wins, *lost]), DAY, CONFIG, EMBED).items] for lost in (like, unlike)
-    ]
-    assert "Avoid when you renew: call cancel" in titles[0]
-    assert titles[1] == ["How to renew"]
-
-
-def test_a_failed_run_is_compared_with_a_success_of_its_own_task_before_one_that_reads_alike():
-    own = [run(k, "success", GOOD) for k in range(6)]
-    other = [run(k, "success", (*GOOD, ("pay", {}, "", True)), text="pay my fine") for k in range(6, 12)]
-    lost = [run(k, "failure", LOST, text="pay my fine") for k in range(6)]
-    titles = {item.title for item in fold(all_deltas([*own, *other, *lost]), DAY, CONFIG, EMBED).items}
-    assert "Avoid when you renew: call cancel" in titles
-    assert "Avoid when you pay: call cancel" not in titles
-
-
 def test_a_run_that_two_days_hold_speaks_once_from_its_first_day():
     first = all_deltas([run(k, "success", GOOD) for k in range(3)])
     stale = all_deltas([run(k, "failure", BAD, day=DAY + timedelta(1)) for k in range(3)])

@@ -8,8 +8,9 @@ import torch
 
 from synde_pipeline.base_model import load_folder
 from synde_pipeline.prompting import PromptEncoder
+from synde_pipeline.records import INVALID
 from synde_pipeline.settings import PromptConfig, SimulationConfig, TrainingConfig
-from synde_pipeline.simulation.agent import INVALID, Agent, Assignment
+from synde_pipeline.simulation.agent import Agent, Assignment
 from synde_pipeline.simulation.demo import EMBEDDED_BASE
 from synde_pipeline.simulation.gates import GATES, hints
 from synde_pipeline.simulation.tasks import held_out_tasks, places
