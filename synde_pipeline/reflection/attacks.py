@@ -34,7 +34,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         _near(r"ignore|disregard|forget", r"all|everything|anything|whatever", r"above|before|previously|earlier|told"),
         _near(
             r"previous|prior|earlier|old|above|original",
-            _RULES,
+            r"instructions?|rules?|prompts?|guidelines?|polic(?:y|ies)|directives?|restrictions?",
             r"no longer|not (?:apply|valid|hold)|void|cancelled|obsolete|replaced|revoked|superseded",
             within=24,
         ),
@@ -84,7 +84,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         rf"[^.\n]{{0,40}}{_ADDRESS}",
         r"!\[[^\]]{0,80}\]\(\s*https?://|https?://\S*[?&]\w+=(?:\{|<|%7b|\$|\[)",
         r"\b(?:curl|wget|iwr|invoke-webrequest|nc)\b[^\n]{0,120}(?:https?://|\|\s*(?:ba|z)?sh\b|\d{1,3}(?:\.\d{1,3}){3})",
-        r"\b(?:refund|pay|payment|payout|transfer|wire|credit|donate)\b[^.\n]{0,60}\bto\b[^.\n]{0,40}"
+        r"\b(?:refund|pa(?:y|id)|transfer|wire|credit|donate)\w*\b[^.\n]{0,60}\bto\b[^.\n]{0,40}"
         r"(?:[\w.+-]+@[\w-]+\.\w|\biban\b|\bwallet\b|\bbitcoin\b|\b(?:0x|bc1)\w{8,})",
     ),
     "asks for secrets": (

@@ -21,6 +21,8 @@ _INVISIBLE = re.compile(
     "|(?<=[ -~])[\u200c\u200d\ufeff](?=[ -~])"
 )
 _LOOKALIKES = str.maketrans("аеорсухікѕԁԍոһјԛԝмтАВЕКМНОРСТХІаοενικρτυα0", "aeopcyxiksdgnhjqwmtABEKMHOPCTXIaoevikptua0")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[nt\"\\/])")
+"""Escapes of JSON: results are often JSON, and in lessons they are quoted once more."""
 _SPACED = re.compile(r"\b(?:[A-Za-z][ .\-_*|]){4,}[A-Za-z]\b")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"\b(?:[0-9a-fA-F]{2}){16,}\b")
@@ -42,6 +44,7 @@ def why_suspect(text: str, *, is_result: bool = False) -> str:
 
 
 def _look(text: str, is_result: bool) -> str:
+    text = _ESCAPE.sub(_unescaped, text).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return "holds invisible characters" if _INVISIBLE.search(text) else _why(text, is_result, _DEPTH)
 
 
@@ -71,6 +74,11 @@ def _forms(text: str) -> Iterator[str]:
     folded = plain.translate(_LOOKALIKES)
     joined = _SPACED.sub(lambda match: re.sub(r"[ .\-_*|]", "", match.group()), folded)
     yield from dict.fromkeys([plain, folded, joined, unquote(html.unescape(folded))])
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match.group(1)
+    return chr(int(code[1:], 16)) if len(code) > 1 else {"n": "\n", "t": "\t"}.get(code, code)
 
 
 def _decoded(blob: str) -> str:
