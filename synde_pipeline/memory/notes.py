@@ -11,7 +11,7 @@ carried on with that weight, sentences are ranked anew by them, and one whose ev
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import sqrt
@@ -21,7 +21,9 @@ from synde_pipeline.settings import NotesConfig
 
 Conditions = tuple[str, ...]
 """Sorted; empty is everything."""
-Counts = Mapping[Conditions, Counter[str]]
+Labels = Counter[str]
+"""Label -> how often (weights added up)."""
+Counts = Mapping[Conditions, Labels]
 """How often each label went with conditions; those of the empty conditions are the labels' shares."""
 
 BATCH_RULES = 12
@@ -36,6 +38,8 @@ class Example(NamedTuple):
 
     conditions: frozenset[str]
     label: str
+    weight: float = 1
+    """Less than 1 where several examples are not independent."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Rule:
         """Lower Wilson bound of its share of hits; 0 without evidence."""
         return wilson(self.hits, self.n) if self.hits is not None and self.n else 0.0
 
+    @property
+    def without_evidence(self) -> "Rule":
+        """The same in words only."""
+        return Rule(self.conditions, self.label)
+
 
 @dataclass(frozen=True)
 class Wording:
@@ -65,12 +74,22 @@ class Wording:
     """`Creatures with`"""
     verb: str = ""
     """`are`; empty where the label is a verb itself."""
+    whole: str = ""
+    """`Runs in general`: subject of a first sentence about everything; empty where notes have none."""
+    labels: tuple[str, ...] = ()
+    """Both labels, where there are two: what is not one is the other."""
 
     def say(self, rule: Rule) -> str:
         """A rule as a sentence."""
-        words = [self.subject, _AND.join(rule.conditions), self.verb, rule.label]
+        subject = f"{self.subject} {_AND.join(rule.conditions)}" if rule.conditions else self.whole
+        words = [subject, self.verb, rule.label]
         evidence = "" if rule.hits is None else f" ({rule.hits:.10g} of {rule.n:.10g})"
         return f"{' '.join(filter(None, words))}{evidence}."
+
+    @property
+    def form(self) -> str:
+        """The grammar, for those who do not read regular expressions."""
+        return " ".join(filter(None, [self.subject, "<condition> and <condition>", self.verb, "<label>."]))
 
     def read(self, notes: str) -> list[Rule]:
         """The rules of a text; lines that are no sentence of this grammar are passed over."""
@@ -78,21 +97,24 @@ class Wording:
 
     def can_say(self, condition: str) -> bool:
         """Whether a condition comes back as it is when a sentence with it is read."""
-        return bool(condition) and _AND not in f" {condition} " and condition == " ".join(condition.split())
+        is_plain = not set(condition) & set("()") and condition == " ".join(condition.split())
+        return bool(condition) and is_plain and _AND not in f" {condition} "
 
     def _rule(self, line: str) -> Rule | None:
         found = self._sentence.fullmatch(line)
         if found is None:
             return None
         hits, n = found["hits"], found["n"]
-        conditions = tuple(sorted(found["conditions"].split(_AND)))
+        conditions = tuple(sorted(found["conditions"].split(_AND))) if found["conditions"] else ()
         return Rule(conditions, found["label"], float(hits) if hits else None, float(n) if n else None)
 
     @cached_property
     def _sentence(self) -> re.Pattern[str]:
         verb = f" {re.escape(self.verb)}" if self.verb else ""
         evidence = r"(?: \((?P<hits>\d+(?:\.\d)?) of (?P<n>\d+(?:\.\d)?)\))?"
-        return re.compile(rf"{re.escape(self.subject)} (?P<conditions>.+){verb} (?P<label>\S+){evidence}\.")
+        whole = f"|{re.escape(self.whole)}" if self.whole else ""
+        subject = rf"(?:{re.escape(self.subject)} (?P<conditions>[^()]+){whole})"
+        return re.compile(rf"{subject}{verb} (?P<label>[^\s()]+){evidence}\.")
 
 
 class Learner(Protocol):
@@ -109,6 +131,8 @@ class RuleLearner:
 
     wording: Wording
     config: NotesConfig
+    min_hits: int = 1
+    """What a new sentence needs: fewer are an accident."""
 
     def learn(self, notes: str, minibatches: Sequence[Sequence[Example]]) -> str:
         """One revision; what the minibatches counted is added up first."""
@@ -118,48 +142,51 @@ class RuleLearner:
         """Merge what was counted into the notes, under the word budget.
 
         The first sentences (`kept`) stay as they are, except that with evidence their counts grow, and that one whose
-        evidence no longer supports it makes room. Behind them come the best of the others and of the batch note.
+        evidence has turned is turned or goes. Behind them come the best of the others and of the batch note.
         """
         lines = kept(notes, self.config.momentum)
         if not self.config.evidence_carry:
             said = {rule.conditions for rule in self.wording.read("\n".join(lines))}
-            batch = [replace(rule, hits=None, n=None) for rule in induct(counts) if rule.conditions not in said]
-            return self._within_budget([*lines, *map(self.wording.say, batch)])
-        rules = [carried(rule, counts, self.config.evidence_carry) for rule in self.wording.read(notes)]
+            batch = [rule for rule in induct(counts, shares(counts), self.min_hits) if rule.conditions not in said]
+            return within_budget(
+                self.config.max_words, [*lines, *(self.wording.say(rule.without_evidence) for rule in batch)]
+            )
+        carry, labels = self.config.evidence_carry, self.wording.labels
+        rules = [carried(rule, counts, carry, labels) for rule in self.wording.read(notes)]
+        whole = self._whole(rules, counts)
+        share = shares(counts, whole)
         n_kept = len(self.wording.read("\n".join(lines)))
-        first = [rule for rule in rules[:n_kept] if stands(rule, counts)]
+        first = [rule for rule in rules[:n_kept] if rule.conditions and stands(rule, share)]
+        others = [rule for rule in rules[n_kept:] if rule.conditions and stands(rule, share)]
         known = {rule.conditions for rule in rules}
-        others = [rule for rule in rules[n_kept:] if stands(rule, counts)]
-        others += [rule for rule in induct(counts) if rule.conditions not in known]
-        return self._within_budget(map(self.wording.say, [*first, *ranked(others, first)]))
+        others += [rule for rule in induct(counts, share, self.min_hits) if rule.conditions not in known]
+        return within_budget(
+            self.config.max_words, map(self.wording.say, [*filter(None, [whole]), *first, *ranked(others, first)])
+        )
 
-    def _within_budget(self, lines: Iterable[str]) -> str:
-        """The lines that fit, in their order; a shorter one may still fit where a longer one did not."""
-        left, fitting = self.config.max_words, []
-        for line in lines:
-            if n_words(line) <= left:
-                fitting.append(line)
-                left -= n_words(line)
-        return "\n".join(fitting)
+    def _whole(self, rules: Sequence[Rule], counts: Counts) -> Rule | None:
+        """The sentence about everything, where the notebook has one."""
+        found = next((rule for rule in rules if not rule.conditions), None)
+        return found or (most_frequent((), counts[()]) if self.wording.whole and counts.get(()) else None)
 
 
 # -- induction ------------------------------------------------------------------------------------------------------
 
 
-def count(examples: Iterable[Example]) -> dict[Conditions, Counter[str]]:
+def count(examples: Iterable[Example]) -> dict[Conditions, Labels]:
     """Label counts of every condition, of every pair of them, and of all examples."""
-    counts: dict[Conditions, Counter[str]] = defaultdict(Counter)
-    for conditions, label in examples:
+    counts: dict[Conditions, Labels] = defaultdict(Counter)
+    for conditions, label, weight in examples:
         given = sorted(conditions)
         for size in range(3):
             for chosen in combinations(given, size):
-                counts[chosen][label] += 1
+                counts[chosen][label] += weight
     return counts
 
 
-def added(several: Iterable[Counts]) -> dict[Conditions, Counter[str]]:
+def added(several: Iterable[Counts]) -> dict[Conditions, Labels]:
     """Counts of several minibatches, added up."""
-    total: dict[Conditions, Counter[str]] = defaultdict(Counter)
+    total: dict[Conditions, Labels] = defaultdict(Counter)
     for counts in several:
         for conditions, labels in counts.items():
             found = total[conditions]
@@ -168,16 +195,24 @@ def added(several: Iterable[Counts]) -> dict[Conditions, Counter[str]]:
     return total
 
 
-def induct(counts: Counts, n_rules: int = BATCH_RULES) -> list[Rule]:
+def shares(counts: Counts, whole: Rule | None = None) -> dict[str, float]:
+    """How frequent each label is anyway: by the sentence about everything (of two labels), else by what was counted."""
+    labels = counts.get((), Counter())
+    if whole is not None and whole.hits is not None and whole.n:
+        return dict.fromkeys(labels, 1 - whole.hits / whole.n) | {whole.label: whole.hits / whole.n}
+    return {label: n / labels.total() for label, n in labels.items()}
+
+
+def induct(counts: Counts, share: Mapping[str, float], min_hits: int = 1) -> list[Rule]:
     """The batch note: the best-supported rules that say more than the shares of the labels do."""
-    rules = []
-    for conditions, labels in counts.items():
-        if conditions:
-            hits, label = min((-n, label) for label, n in labels.items())  # of equally frequent ones the first by name
-            rule = Rule(conditions, label, -hits, sum(labels.values()))
-            if stands(rule, counts):
-                rules.append(rule)
-    return ranked(rules)[:n_rules]
+    found = (most_frequent(conditions, labels) for conditions, labels in counts.items() if conditions)
+    return ranked(rule for rule in found if (rule.hits or 0) >= min_hits and stands(rule, share))[:BATCH_RULES]
+
+
+def most_frequent(conditions: Conditions, labels: Labels) -> Rule:
+    """What is most often so under conditions; of equally frequent labels the first by name."""
+    hits, label = min((-n, label) for label, n in labels.items())
+    return Rule(conditions, label, round(-hits, 1), round(labels.total(), 1))
 
 
 def ranked(rules: Iterable[Rule], said: Sequence[Rule] = ()) -> list[Rule]:
@@ -213,21 +248,37 @@ def kept(notes: str, momentum: float) -> list[str]:
     return lines
 
 
-def carried(rule: Rule, counts: Counts, carry: float) -> Rule:
-    """A rule with its old evidence at the weight `carry` and the new one added; a majority that turned turns it."""
+def carried(rule: Rule, counts: Counts, carry: float, labels: tuple[str, ...] = ()) -> Rule:
+    """A rule with its old evidence at the weight `carry` and the new one added; a majority that turned turns it.
+
+    Of more than two labels the text does not say which of the others the old misses had: only new ones turn it then.
+    """
     new = counts.get(rule.conditions, Counter())
     hits = round(carry * (rule.hits or 0) + new[rule.label], 1)
     n = round(carry * (rule.n or 0) + new.total(), 1)
-    turned = min(((-found, label) for label, found in new.items()), default=(0, ""))
-    if -turned[0] > hits:
-        return Rule(rule.conditions, turned[1], -turned[0], n)
+    if len(labels) == 2:
+        others = {label: round(n - hits, 1) for label in labels if label != rule.label}
+    else:
+        others = {label: found for label, found in new.items() if label != rule.label}
+    label = min(others, key=lambda label: (-others[label], label), default=rule.label)
+    if others.get(label, 0) > hits:
+        return Rule(rule.conditions, label, others[label], n)
     return Rule(rule.conditions, rule.label, hits, n)
 
 
-def stands(rule: Rule, counts: Counts) -> bool:
+def stands(rule: Rule, share: Mapping[str, float]) -> bool:
     """Whether the evidence says more than that the label is frequent anyway."""
-    labels = counts.get((), Counter())
-    return rule.bound > labels[rule.label] / labels.total() if labels else True
+    return rule.bound > share.get(rule.label, 0.0)
+
+
+def within_budget(max_words: int, lines: Iterable[str]) -> str:
+    """The lines that fit, in their order; a shorter one may still fit where a longer one did not."""
+    fitting: list[str] = []
+    for line in lines:
+        if n_words(line) <= max_words:
+            fitting.append(line)
+            max_words -= n_words(line)
+    return "\n".join(fitting)
 
 
 def n_words(text: str) -> int:
@@ -239,8 +290,11 @@ def n_words(text: str) -> int:
 
 
 def by_trust(rules: Iterable[Rule]) -> list[Rule]:
-    """The order in which a reader believes rules: best supported first where they carry evidence, else as written."""
-    return sorted(rules, key=lambda rule: -rule.bound)
+    """The order in which a reader believes rules: best supported first where they carry evidence, else as written.
+
+    What is said of everything comes last.
+    """
+    return sorted(rules, key=lambda rule: (not rule.conditions, -rule.bound))
 
 
 def infer(rules: Iterable[Rule], conditions: Collection[str]) -> str | None:
