@@ -13,7 +13,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.memory.notes import Example, Learner, RuleLearner, Wording, n_words
+from synde_pipeline.memory.notes import Example, Learner, RuleLearner
+from synde_pipeline.memory.notes_text import Wording, n_words
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import load_reflections

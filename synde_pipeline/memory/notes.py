@@ -8,29 +8,22 @@ with what the last minibatches taught. With more (ours) each sentence carries it
 carried on with that weight, sentences are ranked anew by them, and one whose evidence has turned goes.
 """
 
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
-from math import sqrt
 from typing import NamedTuple, Protocol
 
+from synde_pipeline.memory.notes_text import Conditions, Rule, Wording, kept, within_budget
 from synde_pipeline.settings import NotesConfig
 
-Conditions = tuple[str, ...]
-"""Sorted; empty is everything."""
-Labels = Counter[str]
+Labels = dict[str, float]
 """Label -> how often (weights added up)."""
 Counts = Mapping[Conditions, Labels]
 """How often each label went with conditions; those of the empty conditions are the labels' shares."""
 
 BATCH_RULES = 12
 """Sentences of a batch note."""
-_Z = 1.96
-"""Width of the Wilson interval whose lower bound ranks rules: 95 %, two-sided."""
-_AND = " and "
 
 
 class Example(NamedTuple):
@@ -40,81 +33,6 @@ class Example(NamedTuple):
     label: str
     weight: float = 1
     """Less than 1 where several examples are not independent."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a sentence says."""
-
-    conditions: Conditions
-    label: str
-    hits: float | None = None
-    """How many of `n` had the label, one decimal; None where the sentence carries no evidence."""
-    n: float | None = None
-
-    @cached_property
-    def bound(self) -> float:
-        """Lower Wilson bound of its share of hits; 0 without evidence."""
-        return wilson(self.hits, self.n) if self.hits is not None and self.n else 0.0
-
-    @property
-    def without_evidence(self) -> "Rule":
-        """The same in words only."""
-        return Rule(self.conditions, self.label)
-
-
-@dataclass(frozen=True)
-class Wording:
-    """The grammar of a notebook's sentences.
-
-    `<subject> <condition> and <condition> <verb> <label> (<hits> of <n>).`
-    """
-
-    subject: str
-    """`Creatures with`"""
-    verb: str = ""
-    """`are`; empty where the label is a verb itself."""
-    whole: str = ""
-    """`Runs in general`: subject of a first sentence about everything; empty where notes have none."""
-    labels: tuple[str, ...] = ()
-    """Both labels, where there are two: what is not one is the other."""
-
-    def say(self, rule: Rule) -> str:
-        """A rule as a sentence."""
-        subject = f"{self.subject} {_AND.join(rule.conditions)}" if rule.conditions else self.whole
-        words = [subject, self.verb, rule.label]
-        evidence = "" if rule.hits is None else f" ({rule.hits:.10g} of {rule.n:.10g})"
-        return f"{' '.join(filter(None, words))}{evidence}."
-
-    @property
-    def form(self) -> str:
-        """The grammar, for those who do not read regular expressions."""
-        return " ".join(filter(None, [self.subject, "<condition> and <condition>", self.verb, "<label>."]))
-
-    def read(self, notes: str) -> list[Rule]:
-        """The rules of a text; lines that are no sentence of this grammar are passed over."""
-        return [rule for line in notes.splitlines() if (rule := self._rule(line)) is not None]
-
-    def can_say(self, condition: str) -> bool:
-        """Whether a condition comes back as it is when a sentence with it is read."""
-        is_plain = not set(condition) & set("()") and condition == " ".join(condition.split())
-        return bool(condition) and is_plain and _AND not in f" {condition} "
-
-    def _rule(self, line: str) -> Rule | None:
-        found = self._sentence.fullmatch(line)
-        if found is None:
-            return None
-        hits, n = found["hits"], found["n"]
-        conditions = tuple(sorted(found["conditions"].split(_AND))) if found["conditions"] else ()
-        return Rule(conditions, found["label"], float(hits) if hits else None, float(n) if n else None)
-
-    @cached_property
-    def _sentence(self) -> re.Pattern[str]:
-        verb = f" {re.escape(self.verb)}" if self.verb else ""
-        evidence = r"(?: \((?P<hits>\d+(?:\.\d)?) of (?P<n>\d+(?:\.\d)?)\))?"
-        whole = f"|{re.escape(self.whole)}" if self.whole else ""
-        subject = rf"(?:{re.escape(self.subject)} (?P<conditions>[^()]+){whole})"
-        return re.compile(rf"{subject}{verb} (?P<label>[^\s()]+){evidence}\.")
 
 
 class Learner(Protocol):
@@ -175,7 +93,7 @@ class RuleLearner:
 
 def count(examples: Iterable[Example]) -> dict[Conditions, Labels]:
     """Label counts of every condition, of every pair of them, and of all examples."""
-    counts: dict[Conditions, Labels] = defaultdict(Counter)
+    counts: dict[Conditions, Labels] = defaultdict(lambda: defaultdict(float))
     for conditions, label, weight in examples:
         given = sorted(conditions)
         for size in range(3):
@@ -186,7 +104,7 @@ def count(examples: Iterable[Example]) -> dict[Conditions, Labels]:
 
 def added(several: Iterable[Counts]) -> dict[Conditions, Labels]:
     """Counts of several minibatches, added up."""
-    total: dict[Conditions, Labels] = defaultdict(Counter)
+    total: dict[Conditions, Labels] = defaultdict(lambda: defaultdict(float))
     for counts in several:
         for conditions, labels in counts.items():
             found = total[conditions]
@@ -197,10 +115,10 @@ def added(several: Iterable[Counts]) -> dict[Conditions, Labels]:
 
 def shares(counts: Counts, whole: Rule | None = None) -> dict[str, float]:
     """How frequent each label is anyway: by the sentence about everything (of two labels), else by what was counted."""
-    labels = counts.get((), Counter())
+    labels = counts.get((), {})
     if whole is not None and whole.hits is not None and whole.n:
         return dict.fromkeys(labels, 1 - whole.hits / whole.n) | {whole.label: whole.hits / whole.n}
-    return {label: n / labels.total() for label, n in labels.items()}
+    return {label: n / sum(labels.values()) for label, n in labels.items()}
 
 
 def induct(counts: Counts, share: Mapping[str, float], min_hits: int = 1) -> list[Rule]:
@@ -212,7 +130,7 @@ def induct(counts: Counts, share: Mapping[str, float], min_hits: int = 1) -> lis
 def most_frequent(conditions: Conditions, labels: Labels) -> Rule:
     """What is most often so under conditions; of equally frequent labels the first by name."""
     hits, label = min((-n, label) for label, n in labels.items())
-    return Rule(conditions, label, round(-hits, 1), round(labels.total(), 1))
+    return Rule(conditions, label, round(-hits, 1), round(sum(labels.values()), 1))
 
 
 def ranked(rules: Iterable[Rule], said: Sequence[Rule] = ()) -> list[Rule]:
@@ -228,24 +146,7 @@ def _implies(general: Rule, special: Rule) -> bool:
     return general.label == special.label and set(general.conditions) < set(special.conditions)
 
 
-def wilson(hits: float, n: float) -> float:
-    """Lower bound of the Wilson score interval of a share."""
-    share, z2 = hits / n, _Z * _Z
-    return (share + z2 / (2 * n) - _Z * sqrt(share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-
-
 # -- revision -------------------------------------------------------------------------------------------------------
-
-
-def kept(notes: str, momentum: float) -> list[str]:
-    """The lines that hold the first words of the notes: `momentum` of all, completed to the end of the sentence."""
-    wanted, lines = round(momentum * n_words(notes)), []
-    for line in notes.splitlines():
-        if wanted <= 0:
-            break
-        lines.append(line)
-        wanted -= n_words(line)
-    return lines
 
 
 def carried(rule: Rule, counts: Counts, carry: float, labels: tuple[str, ...] = ()) -> Rule:
@@ -253,9 +154,9 @@ def carried(rule: Rule, counts: Counts, carry: float, labels: tuple[str, ...] = 
 
     Of more than two labels the text does not say which of the others the old misses had: only new ones turn it then.
     """
-    new = counts.get(rule.conditions, Counter())
-    hits = round(carry * (rule.hits or 0) + new[rule.label], 1)
-    n = round(carry * (rule.n or 0) + new.total(), 1)
+    new = counts.get(rule.conditions, {})
+    hits = round(carry * (rule.hits or 0) + new.get(rule.label, 0), 1)
+    n = round(carry * (rule.n or 0) + sum(new.values()), 1)
     if len(labels) == 2:
         others = {label: round(n - hits, 1) for label in labels if label != rule.label}
     else:
@@ -269,21 +170,6 @@ def carried(rule: Rule, counts: Counts, carry: float, labels: tuple[str, ...] = 
 def stands(rule: Rule, share: Mapping[str, float]) -> bool:
     """Whether the evidence says more than that the label is frequent anyway."""
     return rule.bound > share.get(rule.label, 0.0)
-
-
-def within_budget(max_words: int, lines: Iterable[str]) -> str:
-    """The lines that fit, in their order; a shorter one may still fit where a longer one did not."""
-    fitting: list[str] = []
-    for line in lines:
-        if n_words(line) <= max_words:
-            fitting.append(line)
-            max_words -= n_words(line)
-    return "\n".join(fitting)
-
-
-def n_words(text: str) -> int:
-    """Words of a text: what the budget counts."""
-    return len(text.split())
 
 
 # -- inference ------------------------------------------------------------------------------------------------------

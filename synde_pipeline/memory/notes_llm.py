@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from synde_pipeline.memory.notes import Example, Wording, kept, within_budget
+from synde_pipeline.memory.notes import Example
+from synde_pipeline.memory.notes_text import Wording, kept, within_budget
 from synde_pipeline.settings import NotesConfig
 
 Turn = tuple[str, str]

@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from synde_pipeline.memory.notes import Example, Rule, Wording, by_trust
+from synde_pipeline.memory.notes import Example, by_trust
+from synde_pipeline.memory.notes_text import Rule, Wording
 
 ATTRIBUTES = (
     ("scaly skin", "smooth skin"),
@@ -139,8 +140,8 @@ def columns_of(creatures: Creatures) -> NDArray[np.bool_]:
 
 
 def _applies(rule: Rule, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    places = [_COLUMN.get(words) for words in rule.conditions]
-    if None in places:  # words that no creature has: a learner that makes things up
+    places = [_COLUMN[words] for words in rule.conditions if words in _COLUMN]
+    if len(places) < len(rule.conditions):  # words that no creature has: a learner that makes things up
         return np.zeros(len(columns), bool)
     return columns[:, places].all(axis=1)
 

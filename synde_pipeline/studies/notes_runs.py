@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from synde_pipeline.memory.notes import Conditions, Counts, Example, RuleLearner, added, by_trust, count
+from synde_pipeline.memory.notes import Counts, Example, RuleLearner, added, by_trust, count
+from synde_pipeline.memory.notes_text import Conditions
 from synde_pipeline.settings import NotesConfig
 from synde_pipeline.studies.creatures import KINDS, WORDING, World, answers, columns_of, conditions_of
 

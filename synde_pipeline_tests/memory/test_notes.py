@@ -8,22 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from synde_pipeline.memory.notes import (
-    Example,
-    Rule,
-    RuleLearner,
-    Wording,
-    added,
-    carried,
-    count,
-    induct,
-    infer,
-    kept,
-    n_words,
-    shares,
-    wilson,
-)
+from synde_pipeline.memory.notes import Example, RuleLearner, added, carried, count, induct, infer, shares
 from synde_pipeline.memory.notes_llm import LlmLearner, NotesAnswer
+from synde_pipeline.memory.notes_text import Rule, Wording, kept, n_words, wilson
 from synde_pipeline.settings import NotesConfig
 
 CREATURES = Wording("Creatures with", "are")
