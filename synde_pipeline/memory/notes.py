@@ -56,19 +56,23 @@ class RuleLearner:
         """One revision; what the minibatches counted is added up first."""
         return self.revise(notes, added(map(count, minibatches)))
 
-    def revise(self, notes: str, counts: Counts) -> str:
+    def revise(self, notes: str, counts: Counts, batch: Sequence[Rule] | None = None) -> str:
         """Merge what was counted into the notes, under the word budget.
 
         The first sentences (`kept`) stay as they are, except that with evidence their counts grow, and that one whose
         evidence has turned is turned or goes. Behind them come the best of the others and of the batch note.
+
+        Args:
+            notes: so far.
+            counts: of everything seen since.
+            batch: the batch note of these counts, where it is there already.
         """
         lines = kept(notes, self.config.momentum)
         if not self.config.evidence_carry:
             said = {rule.conditions for rule in self.wording.read("\n".join(lines))}
-            batch = [rule for rule in induct(counts, shares(counts), self.min_hits) if rule.conditions not in said]
-            return within_budget(
-                self.config.max_words, [*lines, *(self.wording.say(rule.without_evidence) for rule in batch)]
-            )
+            found = induct(counts, shares(counts), self.min_hits) if batch is None else batch
+            new = [self.wording.say(rule.without_evidence) for rule in found if rule.conditions not in said]
+            return within_budget(self.config.max_words, [*lines, *new])
         carry, labels = self.config.evidence_carry, self.wording.labels
         rules = [carried(rule, counts, carry, labels) for rule in self.wording.read(notes)]
         whole = self._whole(rules, counts)
@@ -77,7 +81,8 @@ class RuleLearner:
         first = [rule for rule in rules[:n_kept] if rule.conditions and stands(rule, share)]
         others = [rule for rule in rules[n_kept:] if rule.conditions and stands(rule, share)]
         known = {rule.conditions for rule in rules}
-        others += [rule for rule in induct(counts, share, self.min_hits) if rule.conditions not in known]
+        found = induct(counts, share, self.min_hits) if batch is None else batch
+        others += [rule for rule in found if rule.conditions not in known]
         return within_budget(
             self.config.max_words, map(self.wording.say, [*filter(None, [whole]), *first, *ranked(others, first)])
         )

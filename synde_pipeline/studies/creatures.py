@@ -143,7 +143,7 @@ def _applies(rule: Rule, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
     places = [_COLUMN[words] for words in rule.conditions if words in _COLUMN]
     if len(places) < len(rule.conditions):  # words that no creature has: a learner that makes things up
         return np.zeros(len(columns), bool)
-    return columns[:, places].all(axis=1)
+    return np.all(columns[:, places], axis=1)
 
 
 def answers(rules: Iterable[Rule], columns: NDArray[np.bool_]) -> NDArray[np.int64]:

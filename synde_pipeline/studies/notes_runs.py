@@ -7,10 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from synde_pipeline.memory.notes import Counts, Example, RuleLearner, added, by_trust, count
-from synde_pipeline.memory.notes_text import Conditions
+from synde_pipeline.memory.notes import Counts, Example, RuleLearner, added, by_trust, count, induct, shares
+from synde_pipeline.memory.notes_text import Conditions, Rule
 from synde_pipeline.settings import NotesConfig
 from synde_pipeline.studies.creatures import KINDS, WORDING, World, answers, columns_of, conditions_of
+
+Window = tuple[Counts, list[Rule]]
+"""What was counted since the last revision, and its batch note."""
 
 MINIBATCH = 10
 
@@ -96,8 +99,8 @@ def run(world: World, cell: Cell, notes: str = "") -> Curve:
     accuracies: list[float] = []
     changes: list[bool] = []
     windows = labelled(world, cell.noise, cell.accumulation) if cell.feedback == "label" else _Acting(world, cell)
-    for counts in windows:
-        before, notes = notes, learner.revise(notes, counts)
+    for counts, batch in windows:
+        before, notes = notes, learner.revise(notes, counts, batch)
         if isinstance(windows, _Acting):
             windows.notes = notes
         changes.append(_rules(before) != _rules(notes))
@@ -110,18 +113,25 @@ def _rules(notes: str) -> list[tuple[Conditions, str]]:
     return [(rule.conditions, rule.label) for rule in by_trust(WORDING.read(notes))]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def minibatches(world: World, noise: float) -> tuple[Counts, ...]:
     """Each minibatch, counted once for all settings."""
     examples = world.examples(noise)
     return tuple(count(examples[start : start + MINIBATCH]) for start in range(0, len(examples), MINIBATCH))
 
 
-@lru_cache(maxsize=64)
-def labelled(world: World, noise: float, accumulation: int) -> tuple[Counts, ...]:
-    """What each revision gets to see where labels are revealed."""
+@lru_cache(maxsize=24)
+def labelled(world: World, noise: float, accumulation: int) -> tuple[Window, ...]:
+    """What each revision gets to see where labels are revealed: the same for all settings of the learner."""
     several = minibatches(world, noise)
-    return tuple(added(several[start : start + accumulation]) for start in range(0, len(several), accumulation))
+    if accumulation == 1:
+        return tuple(map(_window, several))
+    starts = range(0, len(several), accumulation)
+    return tuple(_window(added(several[start : start + accumulation])) for start in starts)
+
+
+def _window(counts: Counts) -> Window:
+    return counts, induct(counts, shares(counts))
 
 
 class _Acting:
@@ -135,10 +145,10 @@ class _Acting:
         self._columns = columns_of(world.samples)
         self._said = [conditions_of(row) for row in world.samples]
 
-    def __iter__(self) -> Iterator[Counts]:
+    def __iter__(self) -> Iterator[Window]:
         for start in range(0, len(self._kinds), self._window):
             part = slice(start, start + self._window)
             said = answers(WORDING.read(self.notes), self._columns[part])
             acted = np.where(said < 0, self._guesses[part], said)
             known = np.flatnonzero(acted == self._kinds[part])  # a wrong guess does not say what would have been right
-            yield count(Example(self._said[start + k], KINDS[acted[k]]) for k in known)
+            yield _window(count(Example(self._said[start + k], KINDS[acted[k]]) for k in known))
