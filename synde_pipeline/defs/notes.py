@@ -12,7 +12,7 @@ from synde_pipeline.memory.notebook import publish_notes
 def notes(synde: Synde) -> dg.MaterializeResult:
     """The notebook of each domain (In-Memory Learning): a pure fold of all runs of `train` tasks."""
     warehouse = synde.warehouse
-    header = publish_notes(warehouse, synde.settings.notes)
+    header = publish_notes(warehouse, synde.settings)
     folder = warehouse.folder(header.artefact, "")
     pages = {domain: (folder / f"{domain}.md").read_text("utf-8") for domain in header.info["domains"]}
     return dg.MaterializeResult(

@@ -15,10 +15,11 @@ from typing import Any
 
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
 from synde_pipeline.memory.notes_text import Wording, n_words
+from synde_pipeline.memory.sources import distrust, source_of
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import load_reflections
-from synde_pipeline.settings import NotesConfig
+from synde_pipeline.settings import MemoryConfig, NotesConfig, Settings
 from synde_pipeline.storage import Header, Warehouse
 
 ARTEFACT = "notes"
@@ -90,27 +91,36 @@ def _parts(items: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
 
 
 def notebook(
-    warehouse: Warehouse, domain: str, as_of: date, config: NotesConfig, *, without_task: str | None = None
+    warehouse: Warehouse, domain: str, as_of: date, settings: Settings, *, without_task: str | None = None
 ) -> str:
     """A domain's notes as of any day, from the reflections in the warehouse."""
-    days = [key for key in warehouse.keys(REFLECTIONS) if key <= str(as_of)]
-    found = (run for key in days for run in load_reflections(warehouse, date.fromisoformat(key)))
-    runs = runs_of((run for run in found if run.domain == domain), as_of, without_task=without_task)
-    return notes_of(runs, config)
+    runs = (run for run in _trusted(warehouse, as_of, settings.memory) if run.domain == domain)
+    return notes_of(runs_of(runs, as_of, without_task=without_task), settings.notes)
 
 
-def publish_notes(warehouse: Warehouse, config: NotesConfig) -> Header:
+def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[Reflection]:
+    """Reflections up to a day, without those of sources that the settings do not trust."""
+    for key in warehouse.keys(REFLECTIONS):
+        if key <= str(as_of):
+            for run in load_reflections(warehouse, date.fromisoformat(key)):
+                if not distrust(source_of(run.trace_uid), (), config):
+                    yield run
+
+
+def publish_notes(warehouse: Warehouse, settings: Settings) -> Header:
     """Write the notes of every domain, as of the last day: Markdown and JSON. Unchanged reflections cost nothing."""
-    days = warehouse.keys(REFLECTIONS)
-    headers = {key: header for key in days if (header := warehouse.header(REFLECTIONS, key))}
+    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
     inputs = {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}
-    settings = {"config": config.model_dump(mode="json"), "min_tasks": MIN_TASKS}
+    config = settings.notes
+    rule = {
+        "config": config.model_dump(mode="json"),
+        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+    }
     known = warehouse.header(ARTEFACT, "")
-    if known is not None and known.inputs == inputs and known.info["settings"] == settings:
+    if known is not None and known.inputs == inputs and known.info["rule"] == rule:
         return known
     domains: dict[str, list[Reflection]] = {}
-    found = (run for key in days for run in load_reflections(warehouse, date.fromisoformat(key)))
-    for run in runs_of(found, date.max):
+    for run in runs_of(_trusted(warehouse, date.max, settings.memory), date.max):
         domains.setdefault(run.domain, []).append(run)
     pages = {domain: page_of(domain, runs, notes_of(runs, config)) for domain, runs in sorted(domains.items())}
 
@@ -121,8 +131,8 @@ def publish_notes(warehouse: Warehouse, config: NotesConfig) -> Header:
 
     def describe(_: Path) -> Header:
         counts = {"domains": len(pages), "sentences": sum(len(page["sentences"]) for page in pages.values())}
-        hashed = content_hash({"pages": pages, "settings": settings})
-        info = {"settings": settings, "domains": list(pages)}
+        hashed = content_hash({"pages": pages, "rule": rule})
+        info = {"rule": rule, "domains": list(pages)}
         return Header(artefact=ARTEFACT, key="", content_hash=hashed, inputs=inputs, counts=counts, info=info)
 
     return warehouse.publish_folder(ARTEFACT, "", write, describe)

@@ -2,8 +2,8 @@
 
     synde study notes [--quick]
 
-The learner counts; no language model takes part unless one is configured, and then it has a row of its own. Numbers are
-means over seeds: each seed has its own hidden table, samples and held-out creatures.
+The learner counts: no language model takes part. Numbers are means over seeds: each seed has its own hidden table,
+samples and held-out creatures.
 """
 
 import json

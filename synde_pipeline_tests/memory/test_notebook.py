@@ -29,12 +29,13 @@ from synde_pipeline.memory.notebook import (
 from synde_pipeline.records import Reflection, split_of
 from synde_pipeline.reflection.daily import publish_reflections
 from synde_pipeline.reflection.rules import reflect
-from synde_pipeline.settings import NotesConfig, load
+from synde_pipeline.settings import MemoryConfig, NotesConfig, Settings, load
 from synde_pipeline.storage import read_json
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.sample_logs import SAMPLE
 
 CONFIG = NotesConfig(minibatch=4, accumulation=2)
+SETTINGS = Settings(notes=CONFIG)
 TRAIN = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") == "train"]
 HELD_OUT = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") != "train"]
 
@@ -132,28 +133,45 @@ def landed(warehouse):
 
 
 def test_publishing_again_changes_nothing_and_a_new_setting_does(warehouse, landed):
-    first = publish_notes(warehouse, CONFIG)
+    first = publish_notes(warehouse, SETTINGS)
     path = warehouse.folder(ARTEFACT, "") / "library.md"
     before = path.stat().st_mtime_ns
-    assert publish_notes(warehouse, CONFIG) == first
+    assert publish_notes(warehouse, SETTINGS) == first
     assert path.stat().st_mtime_ns == before
-    other = publish_notes(warehouse, CONFIG.model_copy(update={"max_words": 20}))
+    other = publish_notes(warehouse, Settings(notes=CONFIG.model_copy(update={"max_words": 20})))
     assert other.content_hash != first.content_hash
-    assert publish_notes(warehouse, CONFIG) == first
+    assert publish_notes(warehouse, SETTINGS) == first
 
 
 def test_a_late_log_changes_the_notes_and_any_past_day_stays_as_it_was(warehouse, landed):
-    first = publish_notes(warehouse, CONFIG)
+    first = publish_notes(warehouse, SETTINGS)
     page = read_json(warehouse.folder(ARTEFACT, "") / "library.json")
-    assert [s["text"] for s in page["sentences"]] == notebook(warehouse, "library", date.max, CONFIG).splitlines()
-    past = notebook(warehouse, "library", landed[1], CONFIG)
+    assert [s["text"] for s in page["sentences"]] == notebook(warehouse, "library", date.max, SETTINGS).splitlines()
+    past = notebook(warehouse, "library", landed[1], SETTINGS)
     late = trajectory("late:1", task=TRAIN[50], day=landed[2], steps=called(("renew", {}, "", True)))
     land(warehouse, [late], name="late")
     publish_raw_logs(warehouse, landed[2])
     publish_reflections(warehouse, landed[2])
-    assert publish_notes(warehouse, CONFIG).content_hash != first.content_hash
-    assert notebook(warehouse, "library", landed[1], CONFIG) == past
-    assert notebook(warehouse, "library", date.max, CONFIG).startswith("Runs in general succeed (17 of 33).")
+    assert publish_notes(warehouse, SETTINGS).content_hash != first.content_hash
+    assert notebook(warehouse, "library", landed[1], SETTINGS) == past
+    assert notebook(warehouse, "library", date.max, SETTINGS).startswith("Runs in general succeed (17 of 33).")
+
+
+def test_sources_that_are_not_trusted_teach_nothing(warehouse, landed):
+    foul = [
+        trajectory(
+            f"forum:{k}", task=TRAIN[60 + k], day=landed[1], outcome="failure", steps=called(("pay", {}, "", True))
+        )
+        for k in range(20)
+    ]
+    before = notebook(warehouse, "library", date.max, SETTINGS)
+    land(warehouse, foul, name="forum")
+    publish_raw_logs(warehouse, landed[1])
+    publish_reflections(warehouse, landed[1])
+    assert notebook(warehouse, "library", date.max, SETTINGS) != before
+    guarded = Settings(notes=CONFIG, memory=MemoryConfig(trust={"forum": 0.1}))
+    assert notebook(warehouse, "library", date.max, guarded) == before
+    assert publish_notes(warehouse, guarded) != publish_notes(warehouse, SETTINGS)
 
 
 def test_dagster_shows_the_sample_logs_notes_as_markdown(warehouse):
