@@ -167,7 +167,7 @@ class DualLearningSystem:
 
     def _materialise(self, day: date) -> Any:
         header = publish_raw_logs(self.warehouse, day)
-        publish_reflections(self.warehouse, day)
+        publish_reflections(self.warehouse, day, self.settings)
         publish_deltas(self.warehouse, day, self.settings.memory)
         publish_memory(self.warehouse, day)
         publish_examples(self.warehouse, day, self.settings)
