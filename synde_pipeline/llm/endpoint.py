@@ -17,7 +17,8 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.llm.requests import Message
 from synde_pipeline.settings import LlmConfig
 
-_CODE = re.compile(r"[a-z][a-z0-9_.-]{2,40}")
+_CODE = re.compile(r"[a-z]{2,16}(_[a-z]{2,16}){0,5}")
+"""Looks like `context_length_exceeded`, and unlike a key or a text."""
 _BYTES_PER_TOKEN = 64
 """Bytes of body for each token that an answer may have, far above what any tokenizer and JSON escape need."""
 _OVERHEAD = 2**16
@@ -114,7 +115,7 @@ class Endpoint:
             if error.status_code == 400 and error.param == "max_tokens" and self._limit == "max_tokens":
                 self._limit = "max_completion_tokens"  # newer models refuse the older name
                 return Failure("the parameter max_tokens is not supported", may_pass=True, wait_s=0.0)
-            return _refused(error)
+            return _refused(error, self._client.api_key)
         except (openai.APITimeoutError, httpx2.TimeoutException):
             return self._too_slow()
         except (openai.APIConnectionError, httpx2.TransportError) as error:
@@ -146,9 +147,10 @@ class Endpoint:
         return Failure(f"no answer within {self._config.timeout_s:g} s", may_pass=True, may_be_billed=True)
 
 
-def _refused(error: Any) -> Failure:
+def _refused(error: Any, key: str) -> Failure:
     status = error.status_code
-    codes = [value for value in (error.code, error.type) if isinstance(value, str) and _CODE.fullmatch(value)]
+    texts = [value for value in (error.code, error.type) if isinstance(value, str)]
+    codes = [value for value in texts if _CODE.fullmatch(value) and key not in value]
     said = f" ({codes[0]})" if codes else ""
     may_pass = status in (408, 409, 429) or status >= 500
     return Failure(f"the server answered {status}{said}", may_pass, _wait_of(error.response.headers.get("retry-after")))
