@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -118,19 +118,28 @@ class Llm:
 
         The first error ends it: what was not begun is left, what is in flight is waited for, and its answers stay.
         """
-        self._stopped.clear()
-        with ThreadPoolExecutor(self._config.concurrency) as pool:
-            futures = [pool.submit(work, item) for item in items]
+
+        def unless_stopped(item: A) -> B:
+            if self._stopped.is_set():
+                raise _NotBegunError
             try:
-                done, rest = wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if any(not future.done() or future.exception() for future in futures):
-                    self._stopped.set()
-                    pool.shutdown(wait=False, cancel_futures=True)
-        failed = [error for future in futures if future in done and (error := future.exception())]
-        if failed:
-            raise failed[0]
-        assert not rest  # noqa: S101 - nothing failed, so all are done
+                return work(item)
+            except BaseException:
+                self._stopped.set()
+                raise
+
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            futures = [pool.submit(unless_stopped, item) for item in items]
+            try:
+                wait(futures)
+            except BaseException:  # Ctrl-C
+                self._stopped.set()
+                raise
+        self._stopped.clear()
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, _NotBegunError):
+                raise error
         return [future.result() for future in futures]
 
     def _call(self, request: Request[Any]) -> Reply:
@@ -190,6 +199,10 @@ def _about(request: Request[Any]) -> str:
     """Whose text it was; never a text."""
     names = ", ".join(request.sources[:3])
     return names + (f" and {len(request.sources) - 3} more" if len(request.sources) > 3 else "")
+
+
+class _NotBegunError(Exception):
+    """Other work failed before this was begun."""
 
 
 class _Problem(NamedTuple):
