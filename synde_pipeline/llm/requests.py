@@ -39,7 +39,7 @@ class Request(Generic[T]):
     @property
     def format(self) -> dict[str, Any]:
         """The `response_format` that asks for the answer's schema."""
-        schema = self.answer.model_json_schema()
+        schema = _without_words(self.answer.model_json_schema())
         return {
             "type": "json_schema",
             "json_schema": {"name": self.answer.__name__, "strict": True, "schema": schema},
@@ -50,6 +50,17 @@ class Request(Generic[T]):
         """Tokens of the prompt at most: no tokenizer makes more tokens than there are bytes."""
         texts = [message.content for message in self.messages] + [json.dumps(self.format)]
         return sum(len(text.encode("utf-8")) for text in texts) + _PER_MESSAGE * (len(self.messages) + 1)
+
+
+def _without_words(schema: Any) -> Any:
+    """A schema without titles and docstrings: rewording a comment must not make every answer a new one."""
+    if isinstance(schema, list):
+        return [_without_words(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A property may be called `title`: then it holds a schema, no text.
+    words = {name for name in ("title", "description") if isinstance(schema.get(name), str)}
+    return {name: _without_words(part) for name, part in schema.items() if name not in words}
 
 
 def rule_of(config: LlmConfig) -> dict[str, Any]:

@@ -9,13 +9,17 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 
 from synde_pipeline.llm import Llm, Price, Request, rule_of
-from synde_pipeline.records import Reflection, Trajectory, content_hash
+from synde_pipeline.records import Reflection, Trajectory, content_hash, split_of
 from synde_pipeline.reflection.judge import Judgement, judge_by_rules, judge_request, judgement_of
 from synde_pipeline.reflection.llm import Ask, reflect_by_llm, reflection_request
 from synde_pipeline.reflection.rules import reflect
 from synde_pipeline.settings import ReflectionConfig, Settings
 
 T = TypeVar("T", bound=BaseModel)
+
+
+_MOST_CONFIDENCE = 0.5
+"""Of what rules say of a run that was only judged."""
 
 
 class Reflector(Protocol):
@@ -30,14 +34,22 @@ def reflector(config: ReflectionConfig, ask: Ask) -> Reflector:
     """The reader of these settings; `ask` is called only where an engine or a judge is a language model."""
 
     def read(trajectory: Trajectory) -> Reflection:
-        judgement = _judge(trajectory, config, ask)
+        own = config_for(trajectory, config)
+        judgement = _judge(trajectory, own, ask)
         if judgement is not None:
             trajectory = trajectory.model_copy(update={"outcome": judgement.outcome, "label_source": "judge"})
-        if config.engine == "llm":
-            return reflect_by_llm(trajectory, config, ask)
+        if own.engine == "llm":
+            return reflect_by_llm(trajectory, own, ask)
         return _blame_only_what_failed(trajectory, reflect(trajectory), judgement)
 
     return read
+
+
+def config_for(trajectory: Trajectory, config: ReflectionConfig) -> ReflectionConfig:
+    """Who reads one trajectory: rules read those of held-out tasks, because nothing is learned from what calls cost."""
+    if split_of(trajectory.task_id) == "train":
+        return config
+    return ReflectionConfig(engine="rules", judge="off" if config.judge == "off" else "rules")
 
 
 def _judge(trajectory: Trajectory, config: ReflectionConfig, ask: Ask) -> Judgement | None:
@@ -58,11 +70,10 @@ def _blame_only_what_failed(trajectory: Trajectory, reflection: Reflection, judg
     if judgement is None:
         return reflection
     step = reflection.error_step
-    if step is None or trajectory.steps[step].success is False:
-        return reflection.model_copy(update={"why": f"{judgement.why} {reflection.why}"})
-    return reflection.model_copy(
-        update={"why": judgement.why, "error_step": None, "root_cause": "", "correct_approach": ""}
-    )
+    changed: dict[str, Any] = {"why": judgement.why, "confidence": min(reflection.confidence, _MOST_CONFIDENCE)}
+    if step is not None and trajectory.steps[step].success is not False:
+        changed |= {"error_step": None, "root_cause": "", "correct_approach": ""}
+    return reflection.model_copy(update=changed)
 
 
 def uses_llm(config: ReflectionConfig) -> bool:
@@ -91,7 +102,7 @@ def price_of(llm: Llm, settings: Settings, trajectories: Iterable[Trajectory]) -
 
 def _price_of_one(llm: Llm, settings: Settings, trajectory: Trajectory) -> Price:
     """The first call whose answer is missing, and those that follow it."""
-    config, n_answered, missing = settings.reflection, 0, Price()
+    config, n_answered, missing = config_for(trajectory, settings.reflection), 0, Price()
 
     def ask(request: Request[T]) -> T:
         nonlocal n_answered, missing

@@ -11,8 +11,8 @@ from synde_pipeline.reflection.daily import load_reflections
 from synde_pipeline.settings import BufferConfig, LlmConfig, MemoryConfig, ReflectionConfig, Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests import llm_server
-from synde_pipeline_tests.defs.small import logs_of
-from synde_pipeline_tests.helpers import DAY, called, land, trajectory
+from synde_pipeline_tests.defs.small import train_logs
+from synde_pipeline_tests.helpers import DAY, called, land, synde, synde_json, trajectory
 from synde_pipeline_tests.llm_server import refuses
 from synde_pipeline_tests.reflection.small_model import LESSON, model
 
@@ -40,11 +40,11 @@ def settings_of(home, server, **llm) -> Settings:
     )
 
 
-UNKNOWN = trajectory("test:u", outcome="unknown", steps=called(("renew", {"card": 1}, "renewed", True)))
+UNKNOWN = trajectory("test:u", task="t10", outcome="unknown", steps=called(("renew", {"card": 1}, "renewed", True)))
 
 
 def land_day(warehouse: Warehouse) -> None:
-    land(warehouse, [*logs_of([DAY], per_day=6), UNKNOWN])
+    land(warehouse, [*train_logs(DAY, 6), UNKNOWN])
 
 
 def files_of(warehouse: Warehouse, *folders: str) -> dict[str, bytes]:
@@ -131,9 +131,9 @@ def test_without_calls_new_days_are_left_stale_and_what_is_known_works(server, w
     settings = settings_of(home, server)
     run(settings)
     before = files_of(warehouse, "reflections", "memory_deltas")
-    late = trajectory("test:late", task="t99", steps=called(("find", {"x": 1}, "ok", True)))
+    late = trajectory("test:late", task="t11", steps=called(("find", {"x": 1}, "ok", True)))
     land(warehouse, [late], name="late")
-    land(warehouse, logs_of([LATER], per_day=2, domain="archive"), name="later")
+    land(warehouse, train_logs(LATER, 2, domain="archive"), name="later")
     said: list[str] = []
     summary = run(settings.without_calls(), say=said.append)
     assert (summary.days, summary.left_stale) == ([], [DAY, LATER])
@@ -151,24 +151,49 @@ def test_without_calls_new_days_are_left_stale_and_what_is_known_works(server, w
 
 def test_a_late_log_says_its_cost_first(server, warehouse, home):
     land_day(warehouse)
-    land(warehouse, logs_of([LATER], per_day=2, domain="archive"), name="later")
+    land(warehouse, train_logs(LATER, 2, domain="archive"), name="later")
     settings = settings_of(home, server)
     run(settings)
-    land(warehouse, [trajectory("test:late", task="t99")], name="late")
+    land(warehouse, [trajectory("test:late", task="t11")], name="late")
     said: list[str] = []
     run(settings, say=said.append)
     assert any(f"{DAY} came late: 1 new calls of at most" in text for text in said)
 
 
 def test_the_budget_is_one_for_all_days_of_a_run(server, warehouse, home):
-    logs = logs_of([DAY, DAY + timedelta(5)], per_day=3)  # two days that are no range: two Dagster runs
-    land(warehouse, logs)
+    other = DAY + timedelta(5)  # two days that are no range: two Dagster runs
+    land(warehouse, [*train_logs(DAY, 3), *train_logs(other, 3, domain="archive")])
     settings = settings_of(home, server, max_tokens=30_000, concurrency=1)
     server.moves += [llm_server.answers(usage=(8000, 0))] * 6
     with pytest.raises(RunFailedError, match=r"budget of .* tokens is used up"):
         run(settings)
     assert 3 <= len(server.asked) <= 4
     assert warehouse.keys("reflections") == [str(DAY)]
+
+
+def test_the_command_line_says_the_cost_and_can_do_without_calls(server, warehouse, home):
+    land_day(warehouse)
+    env = {
+        "SYNDE_REFLECTOR": "llm",
+        "SYNDE_JUDGE": "llm",
+        "SYNDE_LLM_URL": server.url,
+        "SYNDE_LLM_MODEL": "small",
+        "SYNDE_LLM_PRICE_IN": "3",
+        "SYNDE_CYCLE_THRESHOLD": "1000",
+    }
+    left = synde_json("run", "--no-llm", home=home, **env)
+    assert (left["days"], left["left_stale"], server.asked) == ([], [str(DAY)], [])
+    assert synde_json("status", home=home, **env)["stale_reflections"] == 1
+    text = synde("run", home=home, **env).stdout
+    assert "small: 8 new calls of at most" in text
+    assert len(server.asked) == 8
+    assert synde_json("run", home=home, **env, SYNDE_NO_LLM="1")["left_stale"] == []
+    assert synde_json("status", home=home, **env)["stale_reflections"] == 0
+    failed = synde(
+        "run", home=home, **env | {"SYNDE_LLM_MAX_COST": "0.0000001", "SYNDE_LLM_MODEL": "other"}, check=False
+    )
+    assert failed.returncode == 1
+    assert "the budget of 1e-07 cost is used up" in failed.stderr
 
 
 def test_another_reader_makes_days_stale(server, warehouse, home):

@@ -32,6 +32,16 @@ class Colour(BaseModel):
     name: str
 
 
+COLOUR_SCHEMA = {
+    "name": "Colour",
+    "strict": True,
+    "schema": {
+        "type": "object",
+        "properties": {"name": {"type": "string"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    },
+}
 GOOD = '{"name": "red"}'
 
 
@@ -60,7 +70,7 @@ def test_an_answer_is_asked_for_with_its_schema_and_asked_only_once(server, ware
     assert llm.ask(request("blue")) == Colour(name="blue")
     (body,) = server.asked
     assert body["model"] == "small"
-    assert body["response_format"]["json_schema"]["schema"] == Colour.model_json_schema()
+    assert body["response_format"] == {"type": "json_schema", "json_schema": COLOUR_SCHEMA}
     assert (body["temperature"], body["max_tokens"]) == (0.0, 1024)
     assert server.keys == {f"Bearer {KEY}"}
     again = ask_with()
@@ -108,6 +118,24 @@ def test_what_may_pass_is_tried_again(server, ask_with, move):
     llm = ask_with(move, timeout_s=0.3)
     assert llm.ask(request("green")) == Colour(name="green")
     assert len(server.asked) == llm.usage.calls == 2
+
+
+def test_rewording_a_docstring_asks_for_nothing_anew_and_properties_may_have_any_name(server, ask_with):
+    class Page(BaseModel):
+        """Once."""
+
+        title: str
+        description: str
+
+    before = Request(request().messages, Page, ("test:1",))
+    server.moves.append(answers('{"title": "a", "description": "b"}'))
+    ask_with().ask(before)
+    schema = server.asked[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"] == {"title": {"type": "string"}, "description": {"type": "string"}}
+    Page.__doc__ = "Again."
+    Page.model_rebuild(force=True)
+    assert ask_with().ask(before) == Page(title="a", description="b")
+    assert len(server.asked) == 1
 
 
 def test_retry_after_is_waited_for_and_a_longer_one_than_a_minute_is_an_error(server, ask_with):

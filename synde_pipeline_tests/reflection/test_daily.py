@@ -22,14 +22,14 @@ from synde_pipeline.reflection.reflector import rule_hash
 from synde_pipeline.reflection.rules import reflect
 from synde_pipeline.settings import LlmConfig, ReflectionConfig, Settings
 from synde_pipeline_tests import llm_server
-from synde_pipeline_tests.defs.small import logs_of
+from synde_pipeline_tests.defs.small import train_logs
 from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.llm_server import answers, refuses
 from synde_pipeline_tests.reflection.small_model import model
 
 LOGS = [
-    *logs_of([DAY], per_day=4),
-    trajectory("test:u", outcome="unknown", steps=called(("renew", {"card": 1}, "renewed", True))),
+    *train_logs(DAY, 4),
+    trajectory("test:u", task="t10", outcome="unknown", steps=called(("renew", {"card": 1}, "renewed", True))),
 ]
 
 
@@ -88,6 +88,17 @@ def test_a_day_read_again_is_the_same_bytes_and_asks_nothing(server, warehouse):
     assert len(server.asked) == 6
 
 
+def test_held_out_tasks_are_read_by_rules_because_nothing_learns_from_them(server, warehouse):
+    held_out = [trajectory("test:gate", task="t1"), trajectory("test:report", task="t0", outcome="unknown")]
+    land(warehouse, held_out)
+    publish_raw_logs(warehouse, DAY)
+    assert price_of_day(warehouse, DAY, by_llm(server), Llm(warehouse, LlmConfig())).calls == 0
+    publish_reflections(warehouse, DAY, by_llm(server))
+    assert {item.engine for item in rows(warehouse).values()} == {"rules"}
+    assert rows(warehouse)["test:report"].label_source == "judge"
+    assert server.asked == []
+
+
 def test_rules_ask_nobody_and_need_no_endpoint(warehouse):
     land(warehouse, LOGS)
     publish_raw_logs(warehouse, DAY)
@@ -116,7 +127,7 @@ def test_a_day_is_stale_where_others_read_it_or_its_logs_changed(server, warehou
     assert stale_reflections(warehouse, Settings()) == [str(DAY)]
     with pytest.raises(LineageError, match="materialise reflections"):
         check_inputs(header, {RULE: rule_hash(Settings())})
-    land(warehouse, [trajectory("test:late", task="t9")], name="late")
+    land(warehouse, [trajectory("test:late", task="t11")], name="late")
     publish_raw_logs(warehouse, DAY)
     assert stale_reflections(warehouse, settings) == [str(DAY)]
 
@@ -125,7 +136,7 @@ def test_without_calls_a_day_with_new_logs_stays_as_it_is(server, warehouse):
     settings = by_llm(server)
     publish_reflections(warehouse, DAY, settings)
     before = data(warehouse)
-    land(warehouse, [trajectory("test:late", task="t9")], name="late")
+    land(warehouse, [trajectory("test:late", task="t11")], name="late")
     publish_raw_logs(warehouse, DAY)
     with pytest.raises(MissingAnswerError):
         publish_reflections(warehouse, DAY, settings.without_calls())
@@ -153,7 +164,7 @@ def test_after_logs_went_from_a_day_with_unread_ones_the_rest_stays_and_the_day_
     settings = by_llm(server)
     publish_reflections(warehouse, DAY, settings)
     before = rows(warehouse)
-    land(warehouse, [*LOGS[1:], trajectory("test:unread", task="t9")])
+    land(warehouse, [*LOGS[1:], trajectory("test:unread", task="t11")])
     publish_raw_logs(warehouse, DAY)
     reflect_again(warehouse, DAY)
     assert rows(warehouse) == {item.trace_uid: before[item.trace_uid] for item in LOGS[1:]}
@@ -165,7 +176,7 @@ def test_old_contents_are_read_as_their_day_was(server, warehouse):
     publish_reflections(warehouse, DAY, settings)
     found = rows(warehouse)
     assert {uid: reflect_as_then(warehouse, item) for uid, item in ((i.trace_uid, i) for i in LOGS)} == found
-    never_read = trajectory("test:other", task="t9")
+    never_read = trajectory("test:other", task="t11")
     assert reflect_as_then(warehouse, never_read) == reflect(never_read)
     asked = len(server.asked)
     assert asked == 6

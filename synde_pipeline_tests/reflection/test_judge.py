@@ -87,7 +87,7 @@ def test_a_model_may_judge_and_what_it_is_not_sure_of_is_a_failure(status, outco
 
 
 def test_only_unknown_outcomes_are_judged_and_only_where_a_judge_is_wanted():
-    for item in (trajectory(), trajectory(outcome="failure"), trajectory(outcome="partial")):
+    for item in (trajectory(task="t3", outcome=outcome) for outcome in ("success", "failure", "partial")):
         assert read(item, judge="llm") == (reflect(item), [])
     assert read(UNKNOWN, judge="off") == (reflect(UNKNOWN), [])
     assert read(UNKNOWN, judge="off")[0].label_source == "none"
@@ -103,7 +103,7 @@ def test_a_judged_outcome_reaches_the_training_examples_and_the_log_stays_as_it_
 
 
 def test_a_judged_failure_blames_a_step_only_if_it_failed():
-    calm = trajectory(outcome="unknown", steps=called(DONE))
+    calm = trajectory(task="t3", outcome="unknown", steps=called(DONE))
     found, _ = read(calm, judge="rules")
     assert (found.outcome, found.error_step, found.root_cause) == ("failure", None, "")
     assert "avoid" not in {row["metadata"]["signal"] for row in examples_of(calm, found, TrainingConfig())}

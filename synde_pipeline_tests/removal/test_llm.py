@@ -19,7 +19,9 @@ SCRIPT = [
 ]
 
 
-@pytest.mark.parametrize("gone", ["test:b", "test:d", "test:late"])
+@pytest.mark.parametrize(
+    "gone", ["test:d", *(pytest.param(f"test:{u}", marks=pytest.mark.slow) for u in ("b", "late"))]
+)
 def test_answers_go_with_their_trajectory_and_nothing_is_asked_anew(tmp_path, gone):
     with llm_server.serving(model) as server:
         llm = LlmConfig(base_url=server.url, model="small")
