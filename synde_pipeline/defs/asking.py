@@ -17,7 +17,11 @@ from synde_pipeline.storage import Warehouse
 def days_to_go_on(
     warehouse: Warehouse, settings: Settings, days: Sequence[date], say: Callable[[str], None]
 ) -> list[date]:
-    """Days to reflect on: all, or without new calls those whose answers are there. Says what calls would cost first."""
+    """Days to reflect on: all, or without new calls those whose answers are there. Says what calls would cost first.
+
+    Raises:
+        InputError: calls are needed, and no endpoint is configured.
+    """
     llm = Llm(warehouse, settings.llm)
     prices = {day: price_of_day(warehouse, day, settings, llm) for day in days}
     prices = {day: price for day, price in prices.items() if price.calls}
@@ -29,6 +33,7 @@ def days_to_go_on(
         if str(day) < newest:
             say(f"{day} came late: {price}")
     if not settings.llm.is_offline:
+        llm.check()
         return list(days)
     for day in prices:
         say(f"{day}: left as it was, stale, because new calls are switched off (--no-llm, SYNDE_NO_LLM)")

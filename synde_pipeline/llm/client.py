@@ -49,6 +49,14 @@ class Llm:
         """What was used so far."""
         return self._budget.usage
 
+    def check(self) -> None:
+        """Refuse settings by which nobody can be asked, before anything is begun.
+
+        Raises:
+            InputError: no endpoint is configured.
+        """
+        self._endpoint.check()
+
     def cached(self, request: Request[T]) -> T | None:
         """The answer, where it is there already."""
         found = read_answer(self._warehouse, key_of(request, self._config))

@@ -79,16 +79,24 @@ class Endpoint:
         self._config = config
         self._limit = "max_tokens"
 
-    @cached_property
-    def _client(self) -> Any:
-        from openai import OpenAI
+    def check(self) -> None:
+        """Refuse settings that name no endpoint.
 
+        Raises:
+            InputError: there is none.
+        """
         if self._config.base_url is None or not self._config.model:
             raise InputError(
                 "no language model to ask",
                 expected="SYNDE_LLM_URL and SYNDE_LLM_MODEL",
                 remedy="set both, or SYNDE_REFLECTOR=rules",
             )
+
+    @cached_property
+    def _client(self) -> Any:
+        from openai import OpenAI
+
+        self.check()
         key = os.environ.get(self._config.key_variable) or "none"
         return OpenAI(api_key=key, base_url=self._config.base_url, max_retries=0, timeout=self._config.timeout_s)
 

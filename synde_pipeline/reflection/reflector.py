@@ -72,7 +72,7 @@ def _blame_only_what_failed(trajectory: Trajectory, reflection: Reflection, judg
     step = reflection.error_step
     changed: dict[str, Any] = {"why": judgement.why, "confidence": min(reflection.confidence, _MOST_CONFIDENCE)}
     if step is not None and trajectory.steps[step].success is not False:
-        changed |= {"error_step": None, "root_cause": "", "correct_approach": ""}
+        changed |= {"error_step": None, "error_identification": "", "root_cause": "", "correct_approach": ""}
     return reflection.model_copy(update=changed)
 
 

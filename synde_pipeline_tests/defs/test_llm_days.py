@@ -184,6 +184,9 @@ def test_the_command_line_says_the_cost_and_can_do_without_calls(server, warehou
     left = synde_json("run", "--no-llm", home=home, **env)
     assert (left["days"], left["left_stale"], server.asked) == ([], [str(DAY)], [])
     assert synde_json("status", home=home, **env)["stale_reflections"] == 1
+    nobody = synde("run", home=home, check=False, SYNDE_REFLECTOR="llm")
+    assert nobody.returncode == 2
+    assert "SYNDE_LLM_URL and SYNDE_LLM_MODEL" in nobody.stderr
     text = synde("run", home=home, **env).stdout
     assert "small: 8 new calls of at most" in text
     assert len(server.asked) == 8
