@@ -19,7 +19,7 @@ from synde_pipeline.memory.daily import DELTAS, MEMORY, publish_deltas, publish_
 from synde_pipeline.memory.store import replace_all
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
-from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.reflection.daily import reflect_again
 from synde_pipeline.removal.request import landed, parsed
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse, rows_hash, write_atomically
@@ -145,7 +145,7 @@ def _rewrite_day(warehouse: Warehouse, key: str, gone: Gone, config: MemoryConfi
             shutil.rmtree(warehouse.path(name, key), ignore_errors=True)
         return
     if REFLECTIONS in there:
-        publish_reflections(warehouse, day)
+        reflect_again(warehouse, day)
     if SOURCE in there:
         _rewrite_examples(warehouse, key, gone.uids)
     if DELTAS in there:
