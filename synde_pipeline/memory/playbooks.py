@@ -24,7 +24,7 @@ _FIELDS = ("kind", "scope", "title", "description", "content")
 _MARK = "<!-- synde memory 1 -->"
 _BULLET = re.compile(r"\[([A-Za-z][\w]*-\d+)\]\s*(?:helpful=(\d+)\s+harmful=(\d+)\s*::)?\s*(.*)", re.DOTALL)
 _ORIGIN = re.compile(
-    r"(?P<section>.*) \(ACE bullet (?P<bullet>[\w-]+), helpful=(?P<helpful>\d+), harmful=(?P<harmful>\d+)\)"
+    r"(?P<section>.*) \(ACE bullet (?P<bullet>[\w-]+)(?:, helpful=(?P<helpful>\d+), harmful=(?P<harmful>\d+))?\)"
 )
 _TITLE_WORDS = 12
 
@@ -156,7 +156,8 @@ def _read_ace(text: str, name: str) -> Iterator[Entry]:
             continue
         bullet, helpful, harmful, content = match.groups()
         title = _title(content) if titles[_title(content)] == 1 else f"{_title(content)} [{bullet}]"
-        about = f"{section.capitalize()} (ACE bullet {bullet}, helpful={helpful or 0}, harmful={harmful or 0})"
+        counted = f", helpful={helpful}, harmful={harmful}" if int(helpful or 0) + int(harmful or 0) else ""
+        about = f"{section.capitalize()} (ACE bullet {bullet}{counted})"
         fields = {"kind": _kind(section), "title": title, "description": about, "content": content}
         yield _entry(fields, f"{name}, bullet {bullet}")
 
@@ -240,7 +241,7 @@ def _ace(_: Bank, items: Sequence[MemoryItem]) -> Iterator[str]:
     for item, origin in zip(items, origins, strict=True):
         section = (origin["section"] if origin else f"{item.domain} {item.kind}").upper()
         helpful, harmful = (
-            number + int(origin[name] if origin else 0)
+            number + int((origin[name] if origin else 0) or 0)
             for name, number in (("helpful", item.helpful), ("harmful", item.harmful))
         )
         bullet, text = (origin["bullet"], item.content) if origin else (next(names), _paragraph(item))
@@ -249,7 +250,7 @@ def _ace(_: Bank, items: Sequence[MemoryItem]) -> Iterator[str]:
         yield from (f"## {section}", *lines, "")
 
 
-def _origin(item: MemoryItem) -> dict[str, str] | None:
+def _origin(item: MemoryItem) -> dict[str, Any] | None:
     found = _ORIGIN.fullmatch(item.description)
     return found.groupdict() if found else None
 
