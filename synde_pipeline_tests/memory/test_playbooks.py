@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.memory.curate import bank_of
+from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.playbooks import dumps, loads, read_file
 from synde_pipeline.records import MemoryItem
 from synde_pipeline_tests.helpers import SHARED
 
-DAY = date(2025, 1, 3)
+EMPTY = Bank(date(2025, 1, 3), (), 0)
 PLAYBOOKS = sorted((SHARED / "ace-appworld" / "experiments" / "playbooks").glob("*.txt"))
 TEXTS = ("kind", "scope", "title", "description", "content")
 
@@ -59,7 +59,7 @@ def texts_of(entry) -> tuple:
 @pytest.mark.parametrize("form", ["markdown", "json"])
 @given(st.lists(items(), max_size=5))
 def test_what_is_exported_is_read_back_with_the_same_texts(form, found):
-    text = dumps(bank_of(DAY, [], 0), found, form)
+    text = dumps(EMPTY, found, form)
     expected = [
         (item.domain, *(getattr(item, name) for name in TEXTS), item.item_id, item.pinned)
         for item in found
@@ -69,14 +69,14 @@ def test_what_is_exported_is_read_back_with_the_same_texts(form, found):
 
 @given(st.lists(items(), max_size=5))
 def test_a_playbook_has_one_bullet_for_each_item_and_is_stable_after_one_round(found):
-    text = dumps(bank_of(DAY, [], 0), found, "ace")
+    text = dumps(EMPTY, found, "ace")
     entries = loads(text, "ace")
     assert len(entries) == len(found)
     again = [
         MemoryItem(item_id=f"{k}", domain="x", supports=(), **entry.lesson.model_dump(exclude={"suspect"}))
         for k, entry in enumerate(entries)
     ]
-    assert loads(dumps(bank_of(DAY, [], 0), again, "ace"), "ace") == entries
+    assert loads(dumps(EMPTY, again, "ace"), "ace") == entries
 
 
 def test_counters_of_a_playbook_are_words_and_come_out_again():
@@ -86,7 +86,7 @@ def test_counters_of_a_playbook_are_words_and_come_out_again():
     assert entry.lesson.content == "Never guess a card number.\n  Ask for it."
     assert entry.lesson.description == "Common mistakes (ACE bullet cms-00007, helpful=4, harmful=1)"
     item = MemoryItem(item_id="a", domain="x", supports=(), helpful=2, **entry.lesson.model_dump(exclude={"suspect"}))
-    assert dumps(bank_of(DAY, [], 0), [item], "ace").strip() == text.replace("helpful=4", "helpful=6").strip()
+    assert dumps(EMPTY, [item], "ace").strip() == text.replace("helpful=4", "helpful=6").strip()
 
 
 def test_bullets_that_begin_alike_get_titles_of_their_own():
