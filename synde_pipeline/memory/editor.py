@@ -121,11 +121,12 @@ def plan_import(bank: Bank, entries: Sequence[Entry], domain: str | None = None)
         InputError: a lesson has no domain, or the name of a domain is none.
     """
     known = {item.item_id: item for item in every_item(bank)}
+    merged = {item_id for item in known.values() for item_id in item.merged}
     edits, added, changed, seen = [], [], [], set[str]()
     for entry in filter(lambda entry: entry.is_active, entries):
         lesson, where = entry.lesson, checked_domain(entry.domain or domain or "")
         item_id = entry.item_id if entry.item_id in known else item_id_of(lesson, where)
-        if item_id in seen:
+        if item_id in seen | merged:
             continue
         seen.add(item_id)
         item = known.get(item_id)
