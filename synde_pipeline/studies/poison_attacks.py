@@ -159,7 +159,8 @@ def _visit(task: Task, k: int) -> Trajectory:
 
 def _said(texts: Sequence[str], number: int) -> tuple[str, str, str]:
     """The text of an attack, its payload and the tool that it is about."""
-    tool, evil = TOOLS[number // len(texts) % len(TOOLS)], f"zq{number:03d}x"
+    # Letters alone: rules leave numbers out of what they repeat.
+    tool, evil = TOOLS[number // len(texts) % len(TOOLS)], f"zq{chr(97 + number // 26)}{chr(97 + number % 26)}x"
     return texts[number % len(texts)].format(tool=tool, evil=evil), evil, tool
 
 

@@ -22,12 +22,15 @@ from synde_pipeline.memory.curate import Bank, fold
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.edits import quarantining, signed
 from synde_pipeline.memory.embed import HashingEmbedder
+from synde_pipeline.memory.sources import ANY
 from synde_pipeline.records import Delta, MemoryItem, Trajectory
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.studies.poison_attacks import (
     ATTACK_DAY,
+    DESK,
     FAMILIES,
     FORUM,
+    SITES,
     Attack,
     credulous,
     honest_history,
@@ -58,9 +61,10 @@ def _config(*, min_tasks: int = 2, guards: bool = True, trust: dict[str, float] 
 ARMS = (
     Arm("nothing", _config(min_tasks=1, guards=False)),
     Arm("k tasks", _config(guards=False)),
-    Arm("k tasks, heuristics", _config()),
-    Arm("all, with trust", _config(trust={FORUM: 0.1})),
+    Arm("heuristics too", _config()),
     Arm("a person's quarantine", _config(), is_quarantined=True),
+    Arm("trust names the bad", _config(trust={FORUM: 0.1})),
+    Arm("trust names the good", _config(trust={DESK: 1.0, SITES: 1.0, ANY: 0.1})),
 )
 
 
