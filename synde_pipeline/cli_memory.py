@@ -132,7 +132,8 @@ def import_items(
     """Add the lessons of a file as yours: they are active on your word; an item that is there gets the file's words.
 
     Counters of a playbook are kept as words in the description: they are no evidence of ours. JSON keys: path, lessons,
-    added [ids], changed [ids], same, inactive (left out: the file says that they are not active), edits (stored).
+    added [ids], changed [ids], same, inactive (left out: the file says that they are not active), suspects [id, why]
+    (they read like attacks), edits (stored).
     """
     from synde_pipeline.memory.editor import apply_edits, plan_import
     from synde_pipeline.memory.playbooks import read_file
@@ -145,6 +146,7 @@ def import_items(
         apply_edits(Warehouse(settings.warehouse), settings, plan.edits)
     if as_json:
         found = {"added": plan.added, "changed": plan.changed, "same": plan.n_same, "inactive": plan.n_inactive}
+        found |= {"suspects": [{"id": item_id, "why": why} for item_id, why in plan.suspects]}
         print_json({"path": path, "lessons": len(entries), **found, "edits": 0 if dry_run else len(plan.edits)})
         return
     would = "would be " if dry_run else ""
@@ -152,6 +154,8 @@ def import_items(
         f"{path}: {len(entries)} lessons; {len(plan.added)} {would}added, {len(plan.changed)} {would}changed, "
         f"{plan.n_same} known, {plan.n_inactive} not active"
     )
+    for item_id, why in plan.suspects:
+        print(f"  {item_id} {why}: synde quarantine item {item_id}")
 
 
 # -- what the commands share ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from synde_pipeline.memory.playbooks import Entry
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash, place_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.reflection.injection import why_suspect
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 
@@ -107,6 +108,8 @@ class ImportPlan:
     """Lessons that are there already, word for word, or twice in the file."""
     n_inactive: int
     """Lessons that the file itself says are not active; they are left out."""
+    suspects: tuple[tuple[str, str], ...] = ()
+    """Ids of added or changed items that read like an attack, and why; a person's word is taken all the same."""
 
 
 def plan_import(bank: Bank, entries: Sequence[Entry], domain: str | None = None) -> ImportPlan:
@@ -122,7 +125,7 @@ def plan_import(bank: Bank, entries: Sequence[Entry], domain: str | None = None)
     """
     known = {item.item_id: item for item in every_item(bank)}
     merged = {item_id for item in known.values() for item_id in item.merged}
-    edits, added, changed, seen = [], [], [], set[str]()
+    edits, added, changed, seen, suspects = [], [], [], set[str](), []
     for entry in filter(lambda entry: entry.is_active, entries):
         lesson, where = entry.lesson, checked_domain(entry.domain or domain or "")
         item_id = entry.item_id if entry.item_id in known else item_id_of(lesson, where)
@@ -136,9 +139,13 @@ def plan_import(bank: Bank, entries: Sequence[Entry], domain: str | None = None)
         elif (texts := _texts(lesson)) != _texts(item):
             changed.append(item_id)
             edits.append(rewriting(item, texts))
+        else:
+            continue
+        if why := why_suspect("\n".join(_texts(lesson).values())):
+            suspects.append((item_id, why))
     n_active = sum(entry.is_active for entry in entries)
     n_same = n_active - len(added) - len(changed)
-    return ImportPlan(tuple(edits), tuple(added), tuple(changed), n_same, len(entries) - n_active)
+    return ImportPlan(tuple(edits), tuple(added), tuple(changed), n_same, len(entries) - n_active, tuple(suspects))
 
 
 def _texts(lesson: Lesson | MemoryItem) -> dict[str, str]:

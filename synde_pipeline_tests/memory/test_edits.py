@@ -1,5 +1,6 @@
 """People's edits as files: written once, of their own day, found in the day's deltas whatever else is made again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -25,9 +26,11 @@ from synde_pipeline.memory.edits import (
 )
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import MemoryItem
+from synde_pipeline.removal.inputs import Gone, purge_landing, rewrite_days
 from synde_pipeline.settings import MemoryConfig, Settings
 from synde_pipeline.storage import Warehouse, write_atomically
 from synde_pipeline_tests.helpers import land, trajectory
+from synde_pipeline_tests.memory.test_curate import TRAIN
 from synde_pipeline_tests.memory.test_store import materialise
 
 CONFIG = MemoryConfig(embedder="hashing")
@@ -165,3 +168,25 @@ def test_no_secret_is_kept_and_empty_words_are_refused(warehouse):
     for wrong in ("", "a:b"):
         with pytest.raises(InputError, match="no source system"):
             quarantining(wrong)
+
+
+def test_edits_made_at_once_are_all_there(warehouse):
+    edits = [an_add(title=f"Lesson {word}") for word in ("one", "two", "three", "four")]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda edit: apply_edits(warehouse, settings_of(warehouse), [edit]), edits))
+    rows, _ = read_ledger(warehouse)
+    assert {row.title for row in rows} == {edit.title for edit in edits}
+    fresh_deltas(warehouse, rows[0].day)
+
+
+def test_taking_a_days_last_log_out_leaves_its_edits(warehouse):
+    gone = trajectory(task=TRAIN[0], day=today())
+    land(warehouse, [gone])
+    materialise(warehouse, today())
+    (edit,) = apply_edits(warehouse, settings_of(warehouse), [an_add()])
+    assert len(read_ledger(warehouse)[0]) > 1
+    what = Gone(frozenset([gone.trace_uid]))
+    purge_landing(warehouse, what)
+    rewrite_days(warehouse, [str(edit.day)], what, CONFIG)
+    assert read_ledger(warehouse)[0] == [edit]
+    fresh_deltas(warehouse, edit.day)

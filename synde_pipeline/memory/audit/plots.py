@@ -7,7 +7,7 @@ from synde_pipeline.memory.audit.report import Grown
 
 
 def trend_text(trend: Sequence[Grown]) -> str:
-    """Active items and thousands of tokens over days, in characters; empty for fewer than two days."""
+    """Active items (left scale) and their tokens (right) over days, in characters; empty for fewer than two days."""
     if len(trend) < 2:
         return ""
     import plotext
@@ -17,10 +17,10 @@ def trend_text(trend: Sequence[Grown]) -> str:
     plotext.theme("clear")
     plotext.plot_size(76, 14)
     plotext.plot(days, [grown.items for grown in trend], label="active items", marker="i")
-    plotext.plot(days, [grown.tokens / 1000 for grown in trend], label="thousand tokens", marker="t")
+    plotext.plot(days, [grown.tokens for grown in trend], label="their tokens", marker="t", yside="right")
     marked = days[:: max(1, len(days) // 6)]
     plotext.xticks(marked, [f"{trend[k].day:%m-%d}" for k in marked])
-    return plotext.build()
+    return plotext.uncolorize(plotext.build())
 
 
 def trend_svg(trend: Sequence[Grown]) -> str:
