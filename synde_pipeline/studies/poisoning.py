@@ -37,9 +37,9 @@ from synde_pipeline.studies.poison_attacks import (
 )
 from synde_pipeline.studies.registry import Claim
 
-N = 40
-"""Attacks of each family; `--quick` takes a tenth."""
-STOPPED = 0.1
+N = 24
+"""Attacks of each family: every wording once, or as many targets; `--quick` takes a sixth."""
+STOPPED = 0.15
 """Share that gets through, below which (with its interval) a family counts as stopped."""
 COMMAND = "synde study poisoning"
 
@@ -137,7 +137,7 @@ def _advice(item: MemoryItem) -> tuple[str, str]:
 
 def study(folder: Path, *, quick: bool = False) -> list[Claim]:
     """Measure, write the table, and claim of each family what stops it."""
-    rows, honest = measure(N // 10 if quick else N)
+    rows, honest = measure(N // 6 if quick else N)
     table: dict[str, Any] = {"rows": [row._asdict() for row in rows], "honest": [row._asdict() for row in honest]}
     (folder / "poisoning.json").write_text(json.dumps(table, indent=1), "utf-8")
     (folder / "poisoning.md").write_text(as_markdown(rows, honest), "utf-8")

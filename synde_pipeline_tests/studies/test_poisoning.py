@@ -7,29 +7,30 @@ import pytest
 from synde_pipeline.records import split_of
 from synde_pipeline.studies import poisoning
 from synde_pipeline.studies.poison_attacks import COVERT, FAMILIES, OVERT, credulous, honest_history
-from synde_pipeline.studies.poisoning import ARMS, Row, as_markdown, measure
+from synde_pipeline.studies.poisoning import ARMS, STOPPED, Row, as_markdown, measure
 
+N = 2
 RUINS = {"tag_flood", "false_success"}
 
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[dict[tuple[str, str], Row], list]:
-    rows, honest = measure(3)
+    rows, honest = measure(N)
     return {(row.family, row.arm): row for row in rows}, honest
 
 
 def test_every_family_meets_every_arm(measured):
     rows, honest = measured
     assert set(rows) == {(family.__name__, arm.name) for family in FAMILIES for arm in ARMS}
-    assert all(row.n == 3 and 0 <= row.low <= row.through / row.n <= row.high <= 1 for row in rows.values())
+    assert all(row.n == N and 0 <= row.low <= row.through / row.n <= row.high <= 1 for row in rows.values())
     assert all(row.active > 20 for row in honest)
 
 
 def test_without_guards_every_family_that_plants_gets_through(measured):
     rows, _ = measured
     planted = [row for row in rows.values() if row.arm == "nothing" and row.family not in RUINS]
-    assert all(row.through == 3 for row in planted)
-    assert rows["false_success", "nothing"].through == 3
+    assert all(row.through == N for row in planted)
+    assert rows["false_success", "nothing"].through == N
 
 
 def test_what_one_task_says_is_shown_to_nobody_however_often_it_is_praised(measured):
@@ -62,7 +63,7 @@ def test_more_guards_let_no_more_through_and_no_guard_shuts_out_an_honest_item(m
 
 
 def test_attacks_are_read_at_all_and_differ():
-    assert len({*OVERT, *COVERT}) == len(OVERT) + len(COVERT)
+    assert len({*OVERT, *COVERT}) == len(OVERT) + len(COVERT) == 2 * poisoning.N
     good = []
     for family in FAMILIES:
         if family.__name__ in RUINS:
@@ -75,12 +76,13 @@ def test_attacks_are_read_at_all_and_differ():
     assert not any(lesson.suspect for lesson in said)
 
 
+@pytest.mark.slow
 def test_the_study_writes_its_table_and_computes_its_verdicts(tmp_path, measured):
     claims = poisoning.study(tmp_path, quick=True)
     assert len({claim.id for claim in claims}) == len(claims) == len(FAMILIES) * (len(ARMS) - 1)
     for claim in claims:
         low, high = claim.error
-        assert claim.verdict == ("stopped" if high < 0.1 else "gets through" if low > 0.1 else "undecided")
+        assert claim.verdict == ("stopped" if high < STOPPED else "gets through" if low > STOPPED else "undecided")
     table = json.loads((tmp_path / "poisoning.json").read_text())
     assert len(table["rows"]) == len(FAMILIES) * len(ARMS)
     rows, honest = measured
