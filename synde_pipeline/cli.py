@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_audit, cli_bench, cli_cycles, cli_edits, cli_lab, cli_memory, cli_models, cli_recall, cli_studies
+from synde_pipeline import (
+    cli_audit,
+    cli_bench,
+    cli_cycles,
+    cli_edits,
+    cli_lab,
+    cli_memory,
+    cli_models,
+    cli_recall,
+    cli_studies,
+)
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
