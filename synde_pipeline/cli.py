@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_bench, cli_cycles, cli_lab, cli_models, cli_recall, cli_studies
+from synde_pipeline import (
+    cli_audit,
+    cli_bench,
+    cli_cycles,
+    cli_edits,
+    cli_lab,
+    cli_memory,
+    cli_models,
+    cli_recall,
+    cli_studies,
+)
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -50,6 +60,9 @@ app.command("remove")(cli_cycles.remove)
 app.command("recall")(cli_recall.recall)
 app.command("bench")(cli_bench.bench)
 app.command("study")(cli_studies.study)
+app.command("audit")(cli_audit.audit)
+app.add_typer(cli_memory.app, name="memory")
+app.add_typer(cli_edits.quarantine, name="quarantine")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[

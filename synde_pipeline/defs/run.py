@@ -25,6 +25,8 @@ from synde_pipeline.evaluation.due import due_cycles, is_due
 from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import is_current
 from synde_pipeline.logs.landing import landing_days
+from synde_pipeline.memory.daily import fresh_deltas
+from synde_pipeline.memory.edits import edit_days
 from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import RULE
@@ -141,8 +143,9 @@ def outside(warehouse: Warehouse, start_day: date) -> list[date]:
 
 
 def stale_days(warehouse: Warehouse, settings: Settings) -> list[date]:
-    """Landing days whose raw logs, or anything made from them, are missing or were made from other inputs."""
-    inside = set(landing_days(warehouse)) - set(outside(warehouse, settings.start_day))
+    """Days of logs or edits whose raw logs, or anything made from them, are missing or were made from other inputs."""
+    days = {*landing_days(warehouse), *edit_days(warehouse)}
+    inside = days - set(outside(warehouse, settings.start_day))
     return [day for day in sorted(inside) if not _is_fresh(warehouse, day, settings)]
 
 
@@ -154,6 +157,7 @@ def _is_fresh(warehouse: Warehouse, day: date, settings: Settings) -> bool:
             header = fresh_header(warehouse, artefact, str(day), dict.fromkeys(upstream, str(day)))
             if artefact == REFLECTIONS:
                 check_inputs(header, {RULE: rule_hash(settings)})
+        fresh_deltas(warehouse, day)
     except LineageError:
         return False
     memory = warehouse.header("curated_memory", str(day))
