@@ -5,7 +5,7 @@ How a single run is scored is in `replay_eval`; intervals are in `stats`; pages 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ def evaluate_cycle(
         "sequence": cycle.sequence,
         "base": {"name": base.header.info["name"], "hash": base.hash},
         "model": {"hash": merged.content_hash, "adapters": merged.info["adapters"]},
+        "memory": _pinned(memory, chosen),
         "evaluation": _about(chosen, sums, last_day, n_checked),
         "logs": logs_by_outcome(warehouse),
         **summarise(sums, settings.evaluation),
@@ -84,6 +85,14 @@ def replay_arms(
             replayer = Replayer(loaded.model, encoder, chosen.tools, arm_memory, at=loaded.at)
             sums[arm] = replayer.replay(chosen.trajectories, arm)
     return {arm: sums[arm] for arm in ARMS}
+
+
+def _pinned(memory: Memory, chosen: EvaluationSet) -> dict[str, Any]:
+    """The newest bank that was recalled from, which says what the arms with memory could see."""
+    days = [item.day - timedelta(days=1) for item in chosen.trajectories]
+    return (
+        {"as_of": str(max(days)), "bank": memory.bank(max(days)).bank_hash} if days else {"as_of": None, "bank": None}
+    )
 
 
 def _about(chosen: EvaluationSet, sums: ArmSums, last_day: date, n_checked: int) -> dict[str, Any]:

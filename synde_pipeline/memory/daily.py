@@ -5,6 +5,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.deltas import deltas_of
@@ -55,11 +56,16 @@ def _publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> He
 
 
 def _vectors(texts: list[str], embedder: str) -> NDArray[np.float32] | None:
-    """A row for each text, equal texts embedded once; None for no texts: an empty day needs no model."""
-    unique = sorted(set(texts))
-    if not unique:
+    """A row for each text, equal texts embedded once; None for no texts: an empty day needs no model.
+
+    What has no text (tags, most edits) has zeros for a vector: LanceDB takes no row without one.
+    """
+    if not texts:
         return None
-    found = dict(zip(unique, get_embedder(embedder).embed(unique), strict=True))
+    encoder = get_embedder(embedder)
+    unique = sorted(set(texts) - {""})
+    found = dict(zip(unique, encoder.embed(unique), strict=True)) if unique else {}
+    found[""] = np.zeros(encoder.dim, np.float32)
     return np.stack([found[text] for text in texts])
 
 
@@ -74,6 +80,23 @@ def fresh_deltas(warehouse: Warehouse, day: date) -> Header:
     if edited or EDITS in header.inputs:
         check_inputs(header, {EDITS: edited})
     return header
+
+
+def check_embedder(warehouse: Warehouse, config: MemoryConfig) -> None:
+    """Refuse vectors that another embedder made: the two cannot be compared.
+
+    Raises:
+        LineageError: a day's vectors are another embedder's.
+    """
+    expected = pinned_name(config.embedder)
+    for key in warehouse.keys(MEMORY):
+        header = warehouse.header(MEMORY, key)
+        if header and header.info["embedder"] != expected:
+            raise LineageError(
+                f"{MEMORY}[{key}] was embedded by {header.info['embedder']}",
+                expected=expected,
+                remedy="set SYNDE_EMBEDDER back, or `synde run` to embed every landed day again",
+            )
 
 
 def publish_memory(warehouse: Warehouse, day: date) -> Header:

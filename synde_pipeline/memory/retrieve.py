@@ -13,12 +13,11 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from synde_pipeline.errors import LineageError
 from synde_pipeline.memory.bounded import Bounded
 from synde_pipeline.memory.curate import Bank, Fold
-from synde_pipeline.memory.daily import MEMORY
+from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.domain import Folded
-from synde_pipeline.memory.embed import get_embedder, pinned_name
+from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.select import Answer, Shelf, select
 from synde_pipeline.memory.store import read_ledger
@@ -73,15 +72,7 @@ class Memory:
         Raises:
             LineageError: a day's vectors are another embedder's; the two cannot be compared.
         """
-        expected = pinned_name(config.embedder)
-        for key in warehouse.keys(MEMORY):
-            header = warehouse.header(MEMORY, key)
-            if header and header.info["embedder"] != expected:
-                raise LineageError(
-                    f"{MEMORY}[{key}] was embedded by {header.info['embedder']}",
-                    expected=expected,
-                    remedy="set SYNDE_EMBEDDER back, or `synde run` to embed every landed day again",
-                )
+        check_embedder(warehouse, config)
         deltas, vectors = read_ledger(warehouse)
         known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True)}
         return cls(deltas, config, known)

@@ -70,8 +70,12 @@ def to_table(deltas: Sequence[Delta], vectors: NDArray[np.float32] | None) -> pa
 
 def from_table(table: pa.Table) -> tuple[list[Delta], NDArray[np.float32]]:
     """Table -> deltas and their vectors, shape (n, dim)."""
+    return records_of(table), _vectors(table)
+
+
+def _vectors(table: pa.Table) -> NDArray[np.float32]:
     flat = table["vector"].combine_chunks().flatten().to_numpy() if len(table) else np.zeros(0, np.float32)
-    return records_of(table), np.asarray(flat, np.float32).reshape(-1, _dim_of(table))
+    return np.asarray(flat, np.float32).reshape(-1, _dim_of(table))
 
 
 def records_of(table: pa.Table) -> list[Delta]:
@@ -148,21 +152,37 @@ def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[D
     Raises:
         LineageError: some days' vectors are of another length than others'.
     """
-    found = []
-    for table in _tables(warehouse):
-        query = table.search().select(DELTAS.names)
-        if as_of is not None:
-            query = query.where(f"effective_day <= date '{as_of}'")
-        rows = query.to_arrow()
-        if len(rows):
-            found.append(rows)
+    return from_table(_known(warehouse, as_of, DELTAS.names))
+
+
+def delta_ids(warehouse: Warehouse, as_of: date) -> list[str]:
+    """Ids of all deltas known as of a day."""
+    return _known(warehouse, as_of, ["delta_id"])["delta_id"].to_pylist()
+
+
+def read_rows(warehouse: Warehouse, as_of: date) -> pa.Table:
+    """All deltas known as of a day, without their vectors."""
+    return _known(warehouse, as_of, [name for name in DELTAS.names if name != "vector"])
+
+
+def read_vectors(warehouse: Warehouse, as_of: date) -> dict[str, NDArray[np.float32]]:
+    """Ids of the lessons and runs known as of a day -> their vectors, (dim,)."""
+    rows = _known(warehouse, as_of, ["delta_id", "vector"], "op in ('ADD', 'EVIDENCE')")
+    return dict(zip(rows["delta_id"].to_pylist(), _vectors(rows), strict=True))
+
+
+def _known(warehouse: Warehouse, as_of: date | None, columns: list[str], which: str = "true") -> pa.Table:
+    """Columns of the rows known as of a day."""
+    known = which if as_of is None else f"effective_day <= date '{as_of}' and {which}"
+    found = [table.search().select(columns).where(known).to_arrow() for table in _tables(warehouse)]
+    found = [rows for rows in found if len(rows)]
     if len(found) > 1:
         raise LineageError(
-            f"the ledger's vectors have {' and '.join(str(_dim_of(rows)) for rows in found)} dimensions",
+            "the ledger's vectors have several lengths",
             expected="one embedder's",
             remedy="`synde run` to embed every landed day again",
         )
-    return from_table(found[0]) if found else ([], np.zeros((0, 0), np.float32))
+    return found[0] if found else DELTAS.empty_table().select(columns)
 
 
 def old_versions(warehouse: Warehouse, older_than: timedelta = _IN_USE) -> int:
