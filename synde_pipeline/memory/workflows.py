@@ -30,6 +30,11 @@ def goal_of(path: Path) -> str:
     return next((tool for tool in reversed(path) if not is_read(tool)), path[-1])
 
 
+def plain_path(path: Path, either: Mapping[str, str]) -> Path:
+    """A path without tools that only help to think, and with one name for tools that look up the same."""
+    return tuple(either.get(tool, tool) for tool in path if tool not in _SCRATCH)
+
+
 class Sources:
     """Which results the arguments of calls were taken from, as the runs' features say it."""
 
@@ -74,7 +79,7 @@ def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryIte
     either = Sources(runs).alternatives
     by_goal: dict[str, list[tuple[Path, Delta]]] = defaultdict(list)
     for row in runs:
-        path = tuple(either.get(tool, tool) for tool in row.path if tool not in _SCRATCH)
+        path = plain_path(row.path, either)
         if row.outcome == "success" and path:
             for goal in {tool for tool in path if not is_read(tool)} or {path[-1]}:
                 by_goal[goal].append((_way_to(goal, path), row))
