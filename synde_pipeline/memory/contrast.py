@@ -56,7 +56,7 @@ def contrasts(runs: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> 
         advice = _advice(found.tool, found.phrase, is_done=found.is_done)
         scope = f"tool:{found.tool}" if found.tool else ""
         description = f"Whenever {found.tool} is an option." if found.tool else "For every task."
-        texts = (advice, description, f"{advice}. {found.numbers}")
+        texts = (advice, description, found.numbers)
         yield item_of(runs[0], "strategy" if found.is_done else "pitfall", scope, texts, found.rows)
     yield from _first_partings(trials, either, config)
     for goal, group in by_goal([row for row in runs if row.path], embed).items():
@@ -64,7 +64,7 @@ def contrasts(runs: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> 
         for found in _best(between, either, config):
             advice = _advice(found.tool, found.phrase, is_done=found.is_done)
             description = f"For requests that end in {goal}; not for others."
-            texts = (f"To {words(goal)}: {advice[0].lower()}{advice[1:]}", description, f"{advice} {found.numbers}.")
+            texts = (f"To {words(goal)}: {advice[0].lower()}{advice[1:]}", description, found.numbers)
             yield item_of(group[0], "strategy" if found.is_done else "pitfall", f"tool:{goal}", texts, found.rows)
 
 
@@ -116,7 +116,7 @@ def _first_partings(
     for less_n, parting, total in sorted(clear)[: config.max_contrasts]:
         advice = advice_of(parting)
         numbers = f"Of {total} tasks whose trials parted there, {-less_n} were won that way."
-        texts = (advice, f"For tasks in which {parting.won} is an option.", f"{advice}. {numbers}")
+        texts = (advice, f"For tasks in which {parting.won} is an option.", numbers)
         yield item_of(found[parting][0], "strategy", f"tool:{parting.won}", texts, found[parting])
 
 
@@ -135,11 +135,9 @@ def _within_tasks(trials: Sequence[dict[str, list[Delta]]]) -> Iterator[_Differe
         side = max(n, key=lambda side: n[side])
         total = sum(n.values())
         gap = _wilson(n[side] / total, total)[0] - _HALF
-        numbers = f"Of {total} tasks whose trials differed in this, the {_ADJECTIVE[side]} trials did it in {n[side]}."
+        who = "successful trials did so" if side == "success" else "failed trials did otherwise"
+        numbers = f"Of {total} tasks whose trials differed in this, the {who} in {n[side]}."
         yield _Difference(gap, tool, phrase, side == "success", numbers, [row for rows in tasks[side] for row in rows])
-
-
-_ADJECTIVE = {"success": "successful", "failure": "failed"}
 
 
 def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Iterator[_Difference]:
@@ -153,7 +151,7 @@ def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Itera
         share = {side: _task_share(tasks, with_it, side) for side, tasks in n_runs.items()}
         better, worse = ("success", "failure") if share["success"][0] > share["failure"][0] else ("failure", "success")
         gap = _wilson(*share[better])[0] - _wilson(*share[worse])[1]
-        numbers = f"({_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones)"
+        numbers = f"Done in {_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones."
         yield _Difference(gap, tool, phrase, better == "success", numbers, with_it)
 
 

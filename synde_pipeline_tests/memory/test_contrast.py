@@ -36,13 +36,14 @@ def mixed(n: int, good=GOOD, bad=BAD):
 def test_what_only_the_successful_trials_of_the_tasks_do_becomes_a_strategy():
     item = folded(*mixed(6))["Call pay"]
     assert (item.kind, item.scope) == ("strategy", "tool:pay")
-    assert item.content == "Call pay. Of 6 tasks whose trials differed in this, the successful trials did it in 6."
+    assert item.content == "Of 6 tasks whose trials differed in this, the successful trials did so in 6."
     assert len(item.task_ids) == 6
 
 
 def test_what_only_the_failed_trials_of_the_tasks_do_becomes_a_pitfall():
     item = folded(*mixed(6, BAD, (*BAD, ("close", {}, "ok", True))))["Do not call close"]
     assert (item.kind, item.scope) == ("pitfall", "tool:close")
+    assert item.content == "Of 6 tasks whose trials differed in this, the failed trials did otherwise in 6."
 
 
 def test_looking_something_up_is_never_blamed():
@@ -64,7 +65,7 @@ def test_trials_of_a_task_count_as_one_task():
 def test_a_task_that_is_left_out_is_not_counted():
     runs = mixed(6)
     item = folded(*runs, without_task=runs[0].task_id)["Call pay"]
-    assert item.content.startswith("Call pay. Of 5 tasks")
+    assert item.content.startswith("Of 5 tasks")
 
 
 def test_no_difference_between_success_and_failure_teaches_nothing():
@@ -120,7 +121,7 @@ def test_similar_tasks_are_contrasted_where_no_task_has_both_outcomes():
     like = [run(k, "failure", LOST) for k in range(8, 16)]
     item = folded(*wins, *like)["To renew: do not call cancel"]
     assert item.kind == "pitfall"
-    assert item.content == "Do not call cancel (0% of 8 successful tasks, 100% of 8 failed ones)."
+    assert item.content == "Done in 0% of 8 successful tasks, 100% of 8 failed ones."
 
 
 def test_a_failed_run_is_compared_with_successes_of_similar_tasks_only():

@@ -60,8 +60,10 @@ def test_an_error_that_was_mended_by_its_own_number_says_so(items):
 
 def test_a_workflow_names_its_steps_and_where_arguments_come_from(items):
     content = items["retail", "How to exchange delivered order items"].content
-    assert content.startswith("1. find_user_id_by_email or find_user_id_by_name_zip 2. get_user_details (user_id from")
-    assert "new_item_ids from variants.item_id of get_product_details" in content
+    assert content.startswith(
+        "1. find_user_id_by_email or find_user_id_by_name_zip 2. get_user_details (user_id from the result"
+    )
+    assert "new_item_ids from variants.item_id of step 4" in content
 
 
 def test_no_item_blames_a_lookup_holds_a_literal_of_a_task_or_reads_like_an_attack(items):
