@@ -76,10 +76,11 @@ class BlockAttention:
         return [found[ids] for ids in documents]
 
     @torch.inference_mode()
-    def logits(self, documents: Sequence[Ids], query: Ids) -> Iterator[torch.Tensor]:
-        """The query's attention before the softmax, layer by layer: (heads, query tokens, all tokens).
+    def logits(self, documents: Sequence[Ids], queries: Sequence[Ids]) -> Iterator[torch.Tensor]:
+        """Attention before the softmax, layer by layer: (queries, heads, query tokens, all tokens).
 
-        Tokens stand as instruction, documents, query; -inf where a query token would look ahead. Who stops early spares
+        Each query stands alone behind the same documents, padded at its end to the longest one. All tokens are the
+        instruction's, the documents' and the query's; -inf where a query token would look ahead. Who stops early spares
         the layers above.
         """
         blocks = [self._instruction, *self.key_values(documents)]
@@ -88,10 +89,10 @@ class BlockAttention:
             for k in range(self._n_layers)
         ]
         start = self._start + max(map(len, documents), default=0)
-        for k, (q, key, _) in enumerate(self._read([query], start, past)):
+        for k, (q, key, _) in enumerate(self._read(queries, start, past)):
             key = key.repeat_interleave(q.shape[1] // key.shape[1], dim=1)
             scores = (q @ key.transpose(2, 3)) * self._decoder.layers[k].self_attn.scaling
-            yield scores.masked_fill(~_seen(len(query), key.shape[2], q.device), float("-inf"))[0]
+            yield scores.masked_fill(~_seen(q.shape[2], key.shape[2], q.device), float("-inf"))
 
     def _read(
         self, rows: Sequence[Ids], start: int, past: Sequence[KeyValues] | None

@@ -36,7 +36,7 @@ def model(family="llama"):
 
 
 def weights(kept, documents=DOCUMENTS, query=QUERY):
-    return [logits.softmax(-1) for logits in kept.logits(documents, query)]
+    return [logits[0].softmax(-1) for logits in kept.logits(documents, [query])]
 
 
 def furthest(a, b):
@@ -66,6 +66,14 @@ def test_kept_keys_give_the_attention_of_one_masked_forward_pass(family):
     assert len(found) == 3
     assert furthest(found, expected) < TOLERANCE
     assert its.config._attn_implementation == model(family).config._attn_implementation
+
+
+def test_queries_asked_together_are_answered_as_if_alone():
+    kept = BlockAttention(model(), INSTRUCTION)
+    together = [layer.softmax(-1) for layer in kept.logits(DOCUMENTS, [QUERY, QUERY[:2], (64, 65, 66)])]
+    for row, query in enumerate([QUERY, QUERY[:2], (64, 65, 66)]):
+        own = sum(map(len, [INSTRUCTION, *DOCUMENTS, query]))
+        assert furthest([layer[row, :, : len(query), :own] for layer in together], weights(kept, query=query)) < TOLERANCE
 
 
 def test_a_document_alone_behind_the_instruction_gives_the_kept_keys_and_values():
@@ -109,8 +117,8 @@ def test_other_documents_change_nothing_about_a_document_and_only_the_query_abov
     before, after = BlockAttention(its, INSTRUCTION), BlockAttention(its, INSTRUCTION)
     pairs = zip(before.key_values(DOCUMENTS)[0], after.key_values([DOCUMENTS[0], *others])[0], strict=True)
     assert max(furthest(a, b) for a, b in pairs) < TOLERANCE
-    first = [logits[:, :, 3:7] for logits in before.logits(DOCUMENTS, QUERY)]
-    second = [logits[:, :, 3:7] for logits in after.logits([DOCUMENTS[0], *others], QUERY)]
+    first = [logits[..., 3:7] for logits in before.logits(DOCUMENTS, [QUERY])]
+    second = [logits[..., 3:7] for logits in after.logits([DOCUMENTS[0], *others], [QUERY])]
     assert furthest(first[:1], second[:1]) < TOLERANCE
     assert all(furthest([a], [b]) > 0.01 for a, b in zip(first[1:], second[1:], strict=True))
 
@@ -170,4 +178,4 @@ def test_windows_and_positions_that_move_with_the_length_are_refused():
 
 def test_blocks_beyond_the_models_positions_are_refused():
     with pytest.raises(BaseModelError, match="expected at most 128"):
-        list(BlockAttention(model(), INSTRUCTION).logits([tuple(range(90))], tuple(range(36))))
+        list(BlockAttention(model(), INSTRUCTION).logits([tuple(range(90))], [tuple(range(36))]))

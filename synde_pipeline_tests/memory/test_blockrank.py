@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,10 +11,13 @@ from synde_pipeline.memory.block_attention import attention_by_mask
 from synde_pipeline.memory.blockrank import BlockRank, rerank
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import PromptConfig
+from synde_pipeline.simulation.worlds.base import HELD_OUT
 from synde_pipeline.storage import Header
-from synde_pipeline_tests.models_for_tests import tiny_base, tokenizer
+from synde_pipeline_tests.models_for_tests import tiny_base
+from synde_pipeline_tests.prompting.chat_templates import chat_tokenizer
 
 EMBEDDED = Path(__file__).parents[2] / "data" / "base_model"
+FACTS = [("nav", "search"), ("extract", ".price"), ("unblock", "wait")]
 TASK = "price of lamp on zormek"
 
 
@@ -55,41 +59,56 @@ def loud(base):
 BASES = {"tiny": lambda: loud(tiny_base()), "embedded": embedded}
 
 
-def by_mask(base, model, layer, n_signal):
-    """BlockRank's formula on the attention of transformers' own masked forward pass."""
-    documents = [model.item_ids(one) for one in ITEMS]
-    blocks = [model.instruction, *documents, model.query_ids("web", TASK)]
-    start, end = len(blocks[0]), sum(map(len, blocks[:-1]))
-    part = attention_by_mask(base.model, blocks)[layer][:, -(n_signal or len(blocks[-1])) :, start:end]
-    share = (part / part.sum(-1, keepdim=True)).mean((0, 1))
-    return [float(tokens.sum()) for tokens in share.split(list(map(len, documents)))]
+def masked(base, model, query):
+    """Attention weights of transformers' own masked forward pass: of the query's tokens, to all before it."""
+    blocks = [model.instruction, *map(model.item_ids, ITEMS), query]
+    return [layer[:, -len(query) :, : -len(query)] for layer in attention_by_mask(base.model, blocks)]
+
+
+def sums(model, tokens):
+    """Sum of each item's part of (instruction and item tokens,)."""
+    lengths = [len(model.item_ids(one)) for one in ITEMS]
+    return np.array([float(part.sum()) for part in tokens[len(model.instruction) :].split(lengths)])
 
 
 @pytest.mark.parametrize("name", BASES)
-@pytest.mark.parametrize("n_signal", [2, None])
-def test_scores_are_the_formula_on_one_masked_forward_pass_and_sum_to_one(name, n_signal):
+@pytest.mark.parametrize(("per_title", "n_signal"), [(True, 1), (True, 2), (False, 2), (False, 99)])
+def test_scores_are_the_formula_on_masked_forward_passes_and_sum_to_one(name, per_title, n_signal):
     base = BASES[name]()
     for layer in range(base.model.config.num_hidden_layers):
-        model = BlockRank(base, PromptConfig(), layer=layer, n_signal=n_signal)
+        model = BlockRank(base, PromptConfig(), layer=layer, per_title=per_title, n_signal=n_signal)
+        queries = model.queries(TASK, ITEMS)
+        assert len(queries) == (3 if per_title else 1)
+        expected = 0
+        for query in queries:
+            part = masked(base, model, query)[layer][:, -n_signal:]
+            to_items = part[:, :, len(model.instruction) :].sum(-1, keepdim=True)
+            expected = expected + sums(model, (part / to_items).mean((0, 1)))
         found = model.scores(TASK, ITEMS)
-        assert found == pytest.approx(by_mask(base, model, layer, n_signal), abs=1e-4)
+        assert found == pytest.approx(expected / len(queries), abs=1e-4)
         assert sum(found) == pytest.approx(1, abs=1e-4)
         assert max(found) - min(found) > 1e-3
 
 
-def test_icr_is_all_attention_to_an_item_beyond_what_a_task_without_content_gets():
+@pytest.mark.parametrize("per_title", [True, False])
+def test_icr_is_all_attention_to_an_item_beyond_what_a_task_without_content_gets(per_title):
     base = embedded()
-    model = BlockRank(base, PromptConfig())
-    documents = [model.item_ids(one) for one in ITEMS]
-    sums = []
-    for task in (TASK, "N/A"):
-        query = model.query_ids("web", task)
-        start = len(model.instruction)
-        layers = attention_by_mask(base.model, [model.instruction, *documents, query])
-        tokens = sum(layer[:, -len(query) :, start : -len(query)].mean(1).sum(0) for layer in layers)
-        sums.append([float(part.sum()) for part in tokens.split(list(map(len, documents)))])
-    assert model.icr_scores(TASK, ITEMS) == pytest.approx([a - b for a, b in zip(*sums, strict=True)], abs=1e-4)
+    model = BlockRank(base, PromptConfig(), per_title=per_title)
+    asked, free = (
+        np.mean([sums(model, sum(layer.mean(1).sum(0) for layer in masked(base, model, query))) for query in queries], 0)
+        for queries in (model.queries(TASK, ITEMS), model.queries("N/A", ITEMS))
+    )
+    assert model.icr_scores(TASK, ITEMS) == pytest.approx(asked - free, abs=1e-4)
     assert model.icr_scores("N/A", ITEMS) == pytest.approx([0] * 4, abs=1e-6)
+
+
+def test_the_base_attends_to_the_place_that_it_is_asked_about():
+    """Names that no pre-training saw. Each place's items, and no other's, hold most of the attention."""
+    items = [item(tool, option, f"site:{name}") for name in HELD_OUT[:4] for tool, option in FACTS]
+    model = BlockRank(embedded(), PromptConfig())
+    for name in HELD_OUT[:4]:
+        first = [one.place for one, _ in rerank(f"price of lamp on {name}", items, model)[: len(FACTS)]]
+        assert first == [name] * len(FACTS)
 
 
 def test_the_middle_layer_is_the_default():
@@ -115,10 +134,10 @@ def test_items_that_read_alike_keep_the_order_of_their_ids():
 
 def test_a_base_without_our_markers_reads_an_instruction_in_words():
     """The last tokens of its query, which are the signal, are the opening bracket and what stands before it."""
-    base = Base(tiny_base().model, tokenizer(), tiny_base().header)
-    model = BlockRank(base, PromptConfig())
-    known = tokenizer().get_vocab()
-    if "<|memory|>" in known:
-        pytest.skip("the tiny tokenizer knows the markers")
-    assert "Notes from earlier tasks" in tokenizer().decode(model.instruction)
-    assert tokenizer().decode(model.query_ids("web", TASK)).endswith("[")
+    tokens = chat_tokenizer()
+    model = BlockRank(Base(loud(tiny_base()).model, tokens, tiny_base().header), PromptConfig())
+    assert tokens.decode(model.instruction).startswith("Notes from earlier tasks")
+    assert tokens.decode(model.item_ids(ITEMS[0])) == "\n- zormek, nav: use search"
+    (query,) = model.queries(TASK, ITEMS)
+    assert tokens.decode(query) == f"\n\nTask: web: {TASK}\nThe note that helps: ["
+    assert sum(model.scores(TASK, ITEMS)) == pytest.approx(1, abs=1e-4)
