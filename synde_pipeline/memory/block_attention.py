@@ -110,7 +110,9 @@ class BlockAttention:
                 remedy="rerank fewer or shorter items",
             )
         device = self._decoder.embed_tokens.weight.device
-        hidden = self._decoder.embed_tokens(torch.tensor([[*ids, *[0] * (n - len(ids))] for ids in rows], device=device))
+        hidden = self._decoder.embed_tokens(
+            torch.tensor([[*ids, *[0] * (n - len(ids))] for ids in rows], device=device)
+        )
         cos, sin = self._decoder.rotary_emb(hidden, torch.arange(start, start + n, device=device)[None])
         mask = _seen(n, n + (past[0][0].shape[2] if past else 0), device)
         for k, layer in enumerate(islice(self._decoder.layers, self._n_layers)):
@@ -171,7 +173,9 @@ def block_positions(lengths: Sequence[int]) -> torch.Tensor:
     """Position of every token: documents begin together behind the instruction, the query behind the longest one."""
     head, *documents, query = lengths
     starts = [0, *[head] * len(documents), head + max(documents, default=0)]
-    return torch.cat([torch.arange(start, start + n) for start, n in zip(starts, (head, *documents, query), strict=True)])
+    return torch.cat(
+        [torch.arange(start, start + n) for start, n in zip(starts, (head, *documents, query), strict=True)]
+    )
 
 
 def attention_by_mask(model: Any, blocks: Sequence[Ids]) -> list[torch.Tensor]:

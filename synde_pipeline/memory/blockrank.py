@@ -18,6 +18,8 @@ from synde_pipeline.settings import PromptConfig
 if TYPE_CHECKING:
     from synde_pipeline.memory.block_attention import BlockAttention
 
+N_CANDIDATES = 32
+"""Items that the embedder hands over."""
 _CONTENT_FREE = "N/A"
 """The task of ICR's calibration: what is attended to whatever is asked."""
 _N_SIGNAL = 2

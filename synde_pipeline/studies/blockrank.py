@@ -55,11 +55,14 @@ def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
     seeds, size = ((1,), Size(24)) if quick else ((1, 2, 3), Size(192))
     with one_thread():
         report = compare(seeds, size)
+    report["switch_on"] = is_worth_it(report)
+    claims = claims_of(report, COMMAND + " --quick" * quick)
+    report["claims"] = [claim.model_dump(mode="json") for claim in claims]
     picture = _picture(report)
     (folder / "recall.png").write_bytes(picture)
     (folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (folder / "report.html").write_text(_page(report, picture), "utf-8")
-    return claims_of(report)
+    return claims
 
 
 def compare(seeds: Sequence[int], size: Size, base_folder: Path = EMBEDDED_BASE) -> dict[str, Any]:
@@ -160,9 +163,7 @@ def _cpu_ms(base: Base, model: BlockRank, embedder: Embedder, asked: Sequence[Qu
     """Median CPU milliseconds of one question."""
 
     def fresh(one: Question) -> None:
-        made = BlockRank(
-            base, PromptConfig(), layer=model.layer, per_title=model.per_title, n_signal=model.n_signal
-        )
+        made = BlockRank(base, PromptConfig(), layer=model.layer, per_title=model.per_title, n_signal=model.n_signal)
         made.scores(one.task.text, one.items)
 
     ways: dict[str, Callable[[Question], Any]] = {
@@ -189,7 +190,7 @@ def is_worth_it(report: dict[str, Any]) -> bool:
     return report["rankers"][CHOSEN][DECIDES]["difference"]["low"] > 0
 
 
-def claims_of(report: dict[str, Any]) -> list[Claim]:
+def claims_of(report: dict[str, Any], command: str) -> list[Claim]:
     """What the numbers say; `measured` is the gain in recall at 3 over the embedder, paired by task."""
     said = {
         CHOSEN: ("lookup", "ours", "Attention where the base looks facts up ranks items better than the embedder"),
@@ -205,7 +206,7 @@ def claims_of(report: dict[str, Any]) -> list[Claim]:
             error=(found["low"], found["high"]),
             n=report["n_places"],
             verdict=found["verdict"],
-            command=COMMAND,
+            command=command,
         )
         for name, (id, source, text) in said.items()
         for found in [report["rankers"][name][DECIDES]["difference"]]
@@ -236,5 +237,4 @@ def _page(report: dict[str, Any], picture: bytes) -> str:
         report=report,
         metrics=METRICS,
         picture=base64.b64encode(picture).decode("ascii"),
-        is_worth_it=is_worth_it(report),
     )

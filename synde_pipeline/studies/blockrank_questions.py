@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from synde_pipeline.memory.blockrank import N_CANDIDATES
 from synde_pipeline.memory.embed import Embedder
 from synde_pipeline.records import MemoryItem, Split
 from synde_pipeline.settings import SimulationConfig
@@ -51,7 +52,7 @@ class Size:
     n_places: int
     """For the report, and as many others for choosing; half of them sites."""
     tasks_per_place: int = 2
-    n_candidates: int = 32
+    n_candidates: int = N_CANDIDATES
 
 
 def questions(size: Size, seed: int, split: Split, embedder: Embedder) -> list[Question]:
@@ -118,11 +119,14 @@ def _words(text: str) -> list[str]:
 
 def embedder_per_title(embedder: Embedder) -> Scores:
     """The embedder with the help that BlockRank has: asked once for each title among the items, mean similarity."""
+    keys: dict[str, NDArray[np.float32]] = {}
 
     def scores(task: str, items: Sequence[MemoryItem]) -> list[float]:
+        new = sorted({item.key_text for item in items} - keys.keys())
+        keys.update(zip(new, embedder.embed(new), strict=True))
         titles = sorted({item.title for item in items})
         asked = embedder.embed([f"{task} {title}" for title in titles])
-        return (embedder.embed([item.key_text for item in items]) @ asked.T).mean(1).tolist()
+        return (np.stack([keys[item.key_text] for item in items]) @ asked.T).mean(1).tolist()
 
     return scores
 

@@ -73,7 +73,9 @@ def test_queries_asked_together_are_answered_as_if_alone():
     together = [layer.softmax(-1) for layer in kept.logits(DOCUMENTS, [QUERY, QUERY[:2], (64, 65, 66)])]
     for row, query in enumerate([QUERY, QUERY[:2], (64, 65, 66)]):
         own = sum(map(len, [INSTRUCTION, *DOCUMENTS, query]))
-        assert furthest([layer[row, :, : len(query), :own] for layer in together], weights(kept, query=query)) < TOLERANCE
+        assert (
+            furthest([layer[row, :, : len(query), :own] for layer in together], weights(kept, query=query)) < TOLERANCE
+        )
 
 
 def test_a_document_alone_behind_the_instruction_gives_the_kept_keys_and_values():

@@ -1,4 +1,4 @@
-"""Reranking by the base's attention: scores as the masked forward pass gives them, on tiny bases and the embedded one."""
+"""Reranking by the base's attention: scores as a masked forward pass gives them, tiny bases and the embedded one."""
 
 from pathlib import Path
 
@@ -95,7 +95,9 @@ def test_icr_is_all_attention_to_an_item_beyond_what_a_task_without_content_gets
     base = embedded()
     model = BlockRank(base, PromptConfig(), per_title=per_title)
     asked, free = (
-        np.mean([sums(model, sum(layer.mean(1).sum(0) for layer in masked(base, model, query))) for query in queries], 0)
+        np.mean(
+            [sums(model, sum(layer.mean(1).sum(0) for layer in masked(base, model, query))) for query in queries], 0
+        )
         for queries in (model.queries(TASK, ITEMS), model.queries("N/A", ITEMS))
     )
     assert model.icr_scores(TASK, ITEMS) == pytest.approx(asked - free, abs=1e-4)
