@@ -28,10 +28,12 @@ from synde_pipeline.simulation.demo import EMBEDDED_BASE
 from synde_pipeline.storage import Header
 from synde_pipeline.studies.blockrank_questions import (
     METRICS,
+    WORDINGS,
     Question,
     Scores,
     Size,
     Values,
+    Wording,
     as_found,
     best_recall3,
     bm25,
@@ -44,7 +46,7 @@ from synde_pipeline.studies.registry import Claim
 
 DECIDES = "recall3"
 """Agents are shown three items."""
-CHOSEN, PAPERS = "BlockRank, chosen", "BlockRank, task alone"
+CHOSEN, PAPERS, ICR = "BlockRank, chosen", "BlockRank, task alone", "ICR, task alone"
 COMMAND = "synde study blockrank"
 _CONFIG = EvaluationConfig()
 _N_TIMED = 30
@@ -87,22 +89,28 @@ def compare(seeds: Sequence[int], size: Size, base_folder: Path = EMBEDDED_BASE)
         CHOSEN: chosen.scores,
         PAPERS: alone.scores,
         "ICR, per title": chosen.icr_scores if chosen.per_title else BlockRank(base, PromptConfig()).icr_scores,
-        "ICR, task alone": alone.icr_scores,
+        ICR: alone.icr_scores,
     }
-    asked = [one for seed in seeds for one in questions(size, seed, "report", embedder)]
-    found = {name: measure(asked, scores) for name, scores in rankers.items()}
+    asked = {
+        wording: [one for seed in seeds for one in questions(size, seed, "report", embedder, wording)]
+        for wording in WORDINGS
+    }
+    plain = asked["as asked"]
+    sections = {}
+    for wording, rows in asked.items():
+        found = {name: measure(rows, scores) for name, scores in rankers.items()}
+        sections[wording] = {"best_recall3": best_recall3(rows), "rankers": _compared(found, rows)}
     return {
         "base": base.hash,
         "embedder": embedder.name,
         "seeds": list(seeds),
         "size": asdict(size),
-        "n_tasks": len(asked),
-        "n_places": len({one.place for one in asked}),
-        "best_recall3": best_recall3(asked),
+        "n_tasks": len(plain),
+        "n_places": len({one.place for one in plain}),
         "development": tried,
         "chosen": best,
-        "rankers": _compared(found, asked),
-        "cpu_ms": _cpu_ms(base, chosen, embedder, asked[:: max(1, len(asked) // _N_TIMED)][:_N_TIMED]),
+        "sections": sections,
+        "cpu_ms": _cpu_ms(base, chosen, embedder, plain[:: max(1, len(plain) // _N_TIMED)][:_N_TIMED]),
     }
 
 
@@ -164,15 +172,15 @@ def _cpu_ms(base: Base, model: BlockRank, embedder: Embedder, asked: Sequence[Qu
 
     def fresh(one: Question) -> None:
         made = BlockRank(base, PromptConfig(), layer=model.layer, per_title=model.per_title, n_signal=model.n_signal)
-        made.scores(one.task.text, one.items)
+        made.scores(one.text, one.items)
 
     ways: dict[str, Callable[[Question], Any]] = {
-        "BlockRank, items kept": lambda one: model.scores(one.task.text, one.items),
+        "BlockRank, items kept": lambda one: model.scores(one.text, one.items),
         "BlockRank, items read anew": fresh,
-        "embedder, the question": lambda one: embedder.embed([one.task.text]),
+        "embedder, the question": lambda one: embedder.embed([one.text]),
     }
     for one in asked:
-        model.scores(one.task.text, one.items)
+        model.scores(one.text, one.items)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for one in asked:
         for name, act in ways.items():
@@ -186,40 +194,46 @@ def _cpu_ms(base: Base, model: BlockRank, embedder: Embedder, asked: Sequence[Qu
 
 
 def is_worth_it(report: dict[str, Any]) -> bool:
-    """Whether reranking pays on these questions: the interval of the paired difference lies above zero."""
-    return report["rankers"][CHOSEN][DECIDES]["difference"]["low"] > 0
+    """Whether reranking pays: in every wording the interval of the paired difference lies above zero."""
+    return all(row["rankers"][CHOSEN][DECIDES]["difference"]["low"] > 0 for row in report["sections"].values())
 
 
 def claims_of(report: dict[str, Any], command: str) -> list[Claim]:
     """What the numbers say; `measured` is the gain in recall at 3 over the embedder, paired by task."""
-    said = {
-        CHOSEN: ("lookup", "ours", "Attention where the base looks facts up ranks items better than the embedder"),
-        PAPERS: ("task-alone", "synde.txt 4.3", "Mid-layer attention of the task ranks items better than the embedder"),
-        "ICR, task alone": ("icr", "arXiv 2410.02642", "Attention of all layers ranks items better than the embedder"),
-    }
-    return [
-        Claim(
-            id=f"blockrank.{id}",
-            source=source,
-            claim=f"{text} (recall at 3)",
-            measured=found["value"],
-            error=(found["low"], found["high"]),
-            n=report["n_places"],
-            verdict=found["verdict"],
-            command=command,
-        )
-        for name, (id, source, text) in said.items()
-        for found in [report["rankers"][name][DECIDES]["difference"]]
+    said: list[tuple[str, Wording, str, str, str]] = [
+        (
+            CHOSEN,
+            "as asked",
+            "lookup",
+            "ours",
+            "Attention where the base looks facts up ranks better than the embedder",
+        ),
+        (CHOSEN, "place first", "reworded", "ours", "The same when a task names its place first"),
+        (PAPERS, "as asked", "task", "synde.txt 4.3", "Mid-layer attention of the task ranks better than the embedder"),
+        (ICR, "as asked", "icr", "arXiv 2410.02642", "Attention of all layers ranks better than the embedder"),
     ]
+    claims = []
+    for name, wording, id, source, text in said:
+        found = report["sections"][wording]["rankers"][name][DECIDES]["difference"]
+        error = found["low"], found["high"]
+        numbers: dict[str, Any] = {"measured": found["value"], "error": error, "n": report["n_places"]}
+        claim = Claim(
+            id=f"blockrank.{id}", source=source, claim=text, **numbers, verdict=found["verdict"], command=command
+        )
+        claims.append(claim)
+    return claims
 
 
 def _picture(report: dict[str, Any]) -> bytes:
-    drawn, axes = figure(7, 3)
-    for k, row in enumerate(report["rankers"].values()):
-        found = row[DECIDES]
-        error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
-        axes.errorbar([found["value"]], [k], xerr=error, fmt="o", capsize=4, color="#2b6cb0")
-    axes.set_yticks(range(len(report["rankers"])), report["rankers"])
+    drawn, axes = figure(7, 3.4)
+    names = list(report["sections"][WORDINGS[0]]["rankers"])
+    for wording, shift, colour in zip(WORDINGS, (-0.15, 0.15), ("#2b6cb0", "#c05621"), strict=True):
+        found = [report["sections"][wording]["rankers"][name][DECIDES] for name in names]
+        values = np.array([[row["value"], row["value"] - row["low"], row["high"] - row["value"]] for row in found]).T
+        places = np.arange(len(names)) + shift
+        axes.errorbar(values[0], places, xerr=values[1:], fmt="o", capsize=3, color=colour, label=wording)
+    axes.set_yticks(range(len(names)), names)
+    axes.legend(fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
     axes.set_xlabel(f"recall at 3, 95 % interval, {report['n_tasks']} tasks on {report['n_places']} places", fontsize=8)

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from synde_pipeline.simulation.gates import hint
 from synde_pipeline.simulation.tasks import held_out_tasks, places
 from synde_pipeline.simulation.worlds.base import Place, Task
 
+Wording = Literal["as asked", "place first"]
+WORDINGS: tuple[Wording, ...] = ("as asked", "place first")
 METRICS = ("top1", "recall3", "mrr")
 """The first item is relevant; share of three places that hold a relevant one; 1 / rank of the first relevant one."""
 
@@ -32,9 +35,10 @@ Values = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Question:
-    """One task, the items that the embedder found for it, and which of them are about its place."""
+    """One task in one wording, the items that the embedder found for it, and which of them are about its place."""
 
     task: Task
+    text: str
     items: list[MemoryItem]
     """Nearest first."""
     is_relevant: NDArray[np.bool_]
@@ -55,19 +59,26 @@ class Size:
     n_candidates: int = N_CANDIDATES
 
 
-def questions(size: Size, seed: int, split: Split, embedder: Embedder) -> list[Question]:
+def questions(size: Size, seed: int, split: Split, embedder: Embedder, wording: Wording = "as asked") -> list[Question]:
     """Tasks of a split of one seed, each with the embedder's candidates among all items of its domain."""
     where = _places(size, seed, split)
     pools = _pools(where)
     tasks = held_out_tasks(where, split, size.tasks_per_place * len(where), 1)
     vectors = {domain: embedder.embed([item.key_text for item in items]) for domain, items in pools.items()}
+    texts = [task.text if wording == "as asked" else _place_first(task.text) for task in tasks]
     found = []
-    for task, vector in zip(tasks, embedder.embed([task.text for task in tasks]), strict=True):
+    for task, text, vector in zip(tasks, texts, embedder.embed(texts), strict=True):
         domain = task.place.world.domain
         order = np.argsort(-np.round(vectors[domain] @ vector, 5), kind="stable")[: size.n_candidates]
         items = [pools[domain][k] for k in order]
-        found.append(Question(task, items, np.array([item.scope == task.place.scope for item in items])))
+        found.append(Question(task, text, items, np.array([item.scope == task.place.scope for item in items])))
     return found
+
+
+def _place_first(text: str) -> str:
+    """`on zormek price of lamp` for `price of lamp on zormek`."""
+    what, preposition, name = text.rsplit(" ", 2)
+    return f"{preposition} {name} {what}"
 
 
 def _places(size: Size, seed: int, split: Split) -> list[Place]:
@@ -138,7 +149,7 @@ def measure(asked: Sequence[Question], scores: Scores) -> Values:
     """Each metric of each question; equal scores keep the embedder's order."""
     rows = []
     for one in asked:
-        found = np.round(scores(one.task.text, one.items), 6)
+        found = np.round(scores(one.text, one.items), 6)
         rows.append(_metrics(one.is_relevant[np.argsort(-found, kind="stable")], len(one.task.stages)))
     return dict(zip(METRICS, np.array(rows, np.float64).T, strict=True))
 

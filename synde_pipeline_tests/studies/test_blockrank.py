@@ -11,6 +11,7 @@ from synde_pipeline.records import split_of
 from synde_pipeline.studies.blockrank import CHOSEN, _compared, _estimate, claims_of, is_worth_it, study
 from synde_pipeline.studies.blockrank_questions import (
     METRICS,
+    WORDINGS,
     Size,
     _metrics,
     as_found,
@@ -36,6 +37,14 @@ def test_the_relevant_items_are_the_ones_of_the_tasks_place_and_say_what_works_t
         assert all((item.place, item.content) == (one.task.place.name, right[item.title]) for item in relevant)
         assert {item.domain for item in one.items} == {one.task.place.world.domain}
         assert len(relevant) < len(one.items) <= SIZE.n_candidates
+
+
+def test_the_other_wording_asks_the_same_with_the_place_first():
+    for one, other in zip(ASKED["report"], questions(SIZE, 3, "report", HashingEmbedder(), "place first"), strict=True):
+        assert one.task == other.task
+        assert one.text == one.task.text
+        assert sorted(other.text.split()) == sorted(one.text.split())
+        assert other.text.split()[1] == one.task.place.name == one.text.split()[-1]
 
 
 def test_choosing_and_reporting_share_no_place():
@@ -76,19 +85,21 @@ def test_the_embedders_own_order_and_a_perfect_one_bound_what_is_measured():
     )
 
 
-def report(gain):
-    """A report in which one ranker gains so much on each question over an embedder that varies."""
+def report(*gains):
+    """A report in which one ranker gains so much, wording by wording, on each question over an embedder that varies."""
     reference = np.linspace(0.1, 0.6, 16)
-    found = {"embedder": dict.fromkeys(METRICS, reference), CHOSEN: dict.fromkeys(METRICS, reference + gain)}
-    return {"rankers": _compared(found, ASKED["report"])}
+    sections = {}
+    for wording, gain in zip(WORDINGS, gains, strict=True):
+        found = {"embedder": dict.fromkeys(METRICS, reference), CHOSEN: dict.fromkeys(METRICS, reference + gain)}
+        sections[wording] = {"rankers": _compared(found, ASKED["report"])}
+    return {"sections": sections}
 
 
-def test_reranking_is_worth_it_only_where_the_interval_of_the_gain_is_above_zero():
-    chance = np.random.default_rng(0)
-    assert is_worth_it(report(0.1))
-    assert not is_worth_it(report(0.0))
-    assert not is_worth_it(report(-0.1))
-    assert not is_worth_it(report(chance.normal(0.02, 0.3, 16)))
+def test_reranking_is_worth_it_only_where_the_interval_of_the_gain_is_above_zero_in_every_wording():
+    unclear = np.random.default_rng(0).normal(0.02, 0.3, 16)
+    assert is_worth_it(report(0.1, 0.2))
+    for gains in [(0.0, 0.1), (0.1, 0.0), (0.1, -0.1), (-0.1, 0.1), (0.1, unclear), (unclear, 0.1)]:
+        assert not is_worth_it(report(*gains))
 
 
 def test_intervals_are_of_places_not_of_tasks():
@@ -108,9 +119,9 @@ def test_the_whole_study_small(tmp_path):
     assert [claim.model_dump(mode="json") for claim in claims] == found["claims"]
     assert found["n_places"] == 24
     assert found["chosen"] == max(found["development"], key=lambda row: row["recall3"])
-    assert found["switch_on"] == (found["rankers"][CHOSEN]["recall3"]["difference"]["low"] > 0)
+    assert found["switch_on"] == is_worth_it(found)
     assert claims == claims_of(found, "synde study blockrank --quick")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<script" not in page
-    assert all(name in page for name in found["rankers"])
+    assert all(name in page for name in found["sections"]["as asked"]["rankers"])
     assert (tmp_path / "recall.png").read_bytes().startswith(b"\x89PNG")
