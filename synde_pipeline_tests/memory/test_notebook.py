@@ -12,6 +12,7 @@ from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.notes import notes
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
+from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.reading import read_file, spread_over
@@ -108,6 +109,28 @@ def test_markdown_shows_tool_names_as_they_are():
     page = page_of("library", runs, "Runs that call <b>get_loan*</b> succeed (3 of 3).")
     assert "\\<b\\>get\\_loan\\*\\</b\\> succeed (3 of 3)." in markdown(page)
     assert page["sentences"][0]["hits"] == 3.0
+
+
+def test_a_language_model_is_asked_for_each_window_about_the_runs_up_to_it():
+    asked = []
+
+    def ask_for(uids):
+        def ask(turns, shape):
+            asked.append((tuple(uids), turns[1][1]))
+            return shape(sentences=["Runs that call get_loan succeed."])
+
+        return ask
+
+    config = CONFIG.model_copy(update={"engine": "llm"})
+    runs = runs_of(RUNS, date.max)
+    assert notes_of(runs[:10], config, ask_for) == "Runs that call get_loan succeed."
+    first = asked.copy()
+    assert [len(uids) for uids, _ in first] == [8, 8, 8, 10, 10]
+    asked.clear()
+    notes_of(runs[:16], config, ask_for)
+    assert asked[:3] == first[:3], "what was asked about the first window stays answered"
+    with pytest.raises(InputError, match="a language model to ask"):
+        notes_of(runs, config)
 
 
 @pytest.fixture
