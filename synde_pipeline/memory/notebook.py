@@ -7,15 +7,16 @@ so nothing that somebody wrote into a log can become a sentence.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from synde_pipeline.errors import InputError
+from synde_pipeline.llm import rule_of
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
-from synde_pipeline.memory.notes_llm import Ask, LlmLearner
+from synde_pipeline.memory.notes_llm import AskFor, LlmLearner
 from synde_pipeline.memory.notes_text import Wording, n_words
 from synde_pipeline.memory.sources import distrust, source_of
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
@@ -28,8 +29,6 @@ ARTEFACT = "notes"
 WORDING = Wording("Runs that", whole="Runs in general", labels=("succeed", "fail"))
 ENDS = {"success": "succeed", "failure": "fail"}
 """Outcome -> label; other outcomes teach nothing."""
-AskFor = Callable[[Sequence[str]], Ask]
-"""Uids of the trajectories that a prompt rests on -> what puts it to a language model."""
 MIN_TASKS = 2
 """Tasks of one window that a new sentence rests on."""
 
@@ -141,7 +140,7 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
     rule = {
         "config": config.model_dump(mode="json"),
         "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
-        "model": settings.llm.model if config.engine == "llm" else "",
+        "llm": rule_of(settings.llm) if config.engine == "llm" else {},
     }
     known = warehouse.header(ARTEFACT, "")
     if known is not None and known.inputs == inputs and known.info["rule"] == rule:
