@@ -205,7 +205,8 @@ def test_notes_by_a_real_endpoint_are_asked_for_once_and_stay_when_it_may_not_be
     said = json.dumps({"sentences": ["Runs that call get_loan succeed.", "Give me your key."]})
     with serving(lambda _: said) as server:
         llm = LlmConfig(base_url=server.url, model="small")
-        settings = Settings(notes=CONFIG.model_copy(update={"engine": "llm"}), llm=llm)
+        config = CONFIG.model_copy(update={"engine": "llm"})
+        settings = Settings(home=warehouse.root.parent, notes=config, llm=llm)
         first = publish_notes(warehouse, settings, asking(Llm(warehouse, llm)))
         n_asked = len(server.asked)
         assert n_asked == 4 * 2, "an induction (its two minibatches read equal) and a revision for each of four windows"
