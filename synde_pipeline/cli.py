@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_bench, cli_cycles, cli_lab, cli_models, cli_recall
+from synde_pipeline import cli_bench, cli_cycles, cli_lab, cli_models, cli_recall, cli_studies
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -49,6 +49,7 @@ app.command("lineage")(cli_cycles.lineage)
 app.command("remove")(cli_cycles.remove)
 app.command("recall")(cli_recall.recall)
 app.command("bench")(cli_bench.bench)
+app.command("study")(cli_studies.study)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[

@@ -11,6 +11,7 @@ from synde_pipeline.defs.instance import fail_dead_runs
 from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.memory import curated_memory, memory_deltas
 from synde_pipeline.defs.models import adapters, merged_models
+from synde_pipeline.defs.notes import notes
 from synde_pipeline.defs.partitions import daily, training_cycles
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
@@ -36,9 +37,9 @@ _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 
 daily_job = dg.define_asset_job(
     "daily_chain",
-    selection=dg.AssetSelection.assets(*DAILY_ASSETS, training_buffer),
+    selection=dg.AssetSelection.assets(*DAILY_ASSETS, notes, training_buffer),
     partitions_def=daily,
-    description="A day's logs to memory and examples; freezes training cycles at its end.",
+    description="A day's logs to memory, notes and examples; freezes training cycles at its end.",
 )
 
 cycle_job = dg.define_asset_job(

@@ -13,6 +13,7 @@ from synde_pipeline.base_model import pin_given
 from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
 from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
+from synde_pipeline.defs.notes import notes
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.training import training_buffer
@@ -105,8 +106,8 @@ def run(
             say(f"{first} to {last}: raw logs, reflections, memory, training examples")
             span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
             materialize(DAILY_ASSETS, tags=span)
-        say("training buffer")
-        materialize([training_buffer], tags={}, forced=forced)
+        say("notes, training buffer")
+        materialize([notes, training_buffer], tags={}, forced=forced)
         while due := due_cycles(warehouse):
             cycle = due[0]
             say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")
@@ -174,7 +175,7 @@ def _materialize(instance: dg.DagsterInstance, settings: Settings, chosen: Seque
     synde = Synde(settings_json=settings.model_dump_json(), forced_domains=",".join(where.pop("forced", ())))
     try:
         result = dg.materialize(
-            [*DAILY_ASSETS, training_buffer, *CYCLE_ASSETS, *CHECKS],
+            [*DAILY_ASSETS, notes, training_buffer, *CYCLE_ASSETS, *CHECKS],
             selection=dg.AssetSelection.assets(*chosen),
             resources={"synde": synde},
             instance=instance,

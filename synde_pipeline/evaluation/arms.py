@@ -90,7 +90,9 @@ def replay_arms(
 def _pinned(memory: Memory, chosen: EvaluationSet) -> dict[str, Any]:
     """The newest bank that was recalled from, which says what the arms with memory could see."""
     days = [item.day - timedelta(days=1) for item in chosen.trajectories]
-    return {"as_of": str(max(days)), "bank": memory.bank(max(days)).bank_hash} if days else {"as_of": None, "bank": None}
+    return (
+        {"as_of": str(max(days)), "bank": memory.bank(max(days)).bank_hash} if days else {"as_of": None, "bank": None}
+    )
 
 
 def _about(chosen: EvaluationSet, sums: ArmSums, last_day: date, n_checked: int) -> dict[str, Any]:

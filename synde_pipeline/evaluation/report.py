@@ -1,12 +1,12 @@
 """Eval reports as people read them: a self-contained HTML page with plots, its JSON, a table, a small SVG."""
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
+from synde_pipeline.evaluation.plots import figure, svg
 from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
@@ -131,7 +131,7 @@ def plots(section: dict[str, Any]) -> list[str]:
         axes.set_xticks(range(len(ARMS)), ARMS)
         axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)
         axes.grid(axis="y", alpha=0.3)
-        drawn.append(_svg(drawing))
+        drawn.append(svg(drawing))
     return drawn
 
 
@@ -148,32 +148,11 @@ def _per_task_plot(report: dict[str, Any]) -> str:
     axes.set_ylabel("nats per token against none", fontsize=8)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    return _svg(drawing)
+    return svg(drawing)
 
 
 def _nll(task: dict[str, Any], arm: str) -> float:
     return task["arms"][arm]["nll"] / task["arms"][arm]["n_tokens"]
-
-
-def figure(width: float, height: float) -> tuple[Any, Any]:
-    """An empty figure and its axes."""
-    from matplotlib.figure import Figure  # no pyplot: no global state, no display
-
-    drawing = Figure(figsize=(width, height), layout="constrained")
-    axes = drawing.add_subplot()
-    axes.tick_params(labelsize=8)
-    return drawing, axes
-
-
-def _svg(drawing: Any) -> str:
-    import matplotlib
-
-    buffer = io.StringIO()
-    # A fixed salt and no date: equal reports are equal bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "synde", "svg.fonttype": "none"}):
-        drawing.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
 
 
 def small_svg(section: dict[str, Any]) -> str:

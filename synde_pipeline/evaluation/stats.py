@@ -1,5 +1,6 @@
 """Uncertainty: bootstrap intervals clustered by task. Pure arithmetic on per-task sums."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +67,16 @@ def verdict(difference: Estimate, *, lower_is_better: bool) -> str:
     if difference.low <= 0 <= difference.high:
         return "no difference shown"
     return "better" if (difference.value < 0) == lower_is_better else "worse"
+
+
+_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom; beyond, 2.09 is a little wide."""
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]] | None:
+    """Mean of a few independent values (seeds) and its 95 % t interval; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = _T[min(len(values) - 2, len(_T) - 1)] * spread
+    return mean, (mean - half, mean + half)

@@ -16,7 +16,7 @@ _ENDINGS = [
         (r"ied$", "y"),
         (r"ification$", "ify"),
         (r"(?<=...)(?:ations?|ators?|ating|ated|ate|itions?)$", ""),
-        (r"(?<=....)(?:ions?|ity|ment|ness)$", ""),
+        (r"(?<=....)(?:ions?|ity|ment|ness)$|(?<=..[svw])al$", ""),
         (r"(?<=...)(?:ings?|edly|ed|ly)$", ""),
     )
 ]
@@ -26,7 +26,7 @@ _IRREGULAR = """
 sent=send kept=keep left=leave found=find took=take taken=take gave=give given=give got=get chose=choose
 chosen=choose wrote=write written=write began=begin went=go gone=go said=say told=tell paid=pay made=make
 broke=break broken=break held=hold built=build lost=lose read=read ran=run shown=show knew=know known=know
-bought=buy sold=sell payment=pay approval=approve refusal=refuse choice=choose data=data status=status
+bought=buy sold=sell payment=pay choice=choose data=data status=status
 address=address process=process access=access success=success business=business class=class always=always less=less
 across=across basis=basis previous=previous hidden=hide different=different failure=fail spent=spend met=meet
 fewer=few most=most best=best authorisation=authorize authorise=authorize string=string during=during
@@ -212,9 +212,9 @@ yen jpy
 inr rupee rupees
 cent cents
 ms millisecond milliseconds
-s second seconds sec secs
-min minute minutes mins
-h hour hours hr hrs
+second seconds s sec secs
+minute minutes min mins
+hour hours h hr hrs
 day days
 week weeks
 month months

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 from synde_pipeline.memory.lexicon import MEANING, NUMBERS, SIDES, STOP, UNITS, stem
 
-_COUNTS = re.compile(r"\s*\(\d+%? of \d+[^()]*\)")
+_COUNTS = re.compile(r"\s*\(\d+(?:%? of \d+)?[^()\d]*\btasks?\b[^()]*\)")
 _PHRASES = [
     (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), words)
     for pattern, words in (
@@ -60,8 +60,10 @@ class Reading:
 
     key: tuple[object, ...]
     """Literals in alphabetical order; numbers, each with its unit, in the order of the text."""
+    content: tuple[str, ...]
+    """Meanings of the words that carry content, in their order."""
     words: frozenset[str]
-    """Meanings of the words that carry content."""
+    """The same, as a set."""
     repeated: frozenset[str]
     """Those said twice or more."""
     names: frozenset[str]
@@ -101,7 +103,7 @@ def said(text: str) -> str:
     return _COUNTS.sub("", text)
 
 
-@lru_cache(maxsize=2**17)
+@lru_cache(maxsize=2**14)  # a text is read again by every fold; a reading takes about 5 KB
 def read(text: str) -> Reading:
     """Read a text as the guard sees it."""
     for pattern, words in _PHRASES:
@@ -120,10 +122,10 @@ def _sentences(text: str) -> Iterator[list[tuple[str, str]]]:
         if kind != "end":
             sentence.append((kind, found[0].strip()))
         elif sentence:
-            yield sentence
+            yield _measured(sentence)
             sentence = []
     if sentence:
-        yield sentence
+        yield _measured(sentence)
 
 
 class _Reader:
@@ -131,30 +133,32 @@ class _Reader:
 
     def __init__(self) -> None:
         self.literals: set[str] = set()
-        self.numbers: dict[tuple[str, str], None] = {}
+        self.numbers: dict[str, None] = {}
         self.names: set[str] = set()
         self.tokens: set[str] = set()
-        self.counts: Counter[str] = Counter()
+        self.content: list[str] = []
         self.negated: set[str] = set()
         self.times: dict[str, set[str]] = defaultdict(set)
         self.sides: dict[int, set[int]] = defaultdict(set)
         self.sentences: list[tuple[str, ...]] = []
 
     def result(self) -> Reading:
+        words = frozenset(self.content)
         return Reading(
             key=(tuple(sorted(self.literals)), tuple(self.numbers)),
-            words=frozenset(self.counts),
-            repeated=frozenset(word for word, n in self.counts.items() if n > 1),
+            content=tuple(self.content),
+            words=words,
+            repeated=frozenset(word for word, n in Counter(self.content).items() if n > 1),
             names=frozenset(self.names),
             tokens=frozenset(self.tokens),
             negated=frozenset(self.negated),
             earlier=frozenset(self.times["<"] - self.times[">"]),
             later=frozenset(self.times[">"] - self.times["<"]),
             opposites=tuple(
-                (word, word.removeprefix(prefix))
-                for word in self.counts
+                (word, _meaning(word.removeprefix(prefix)))
+                for word in sorted(words)
                 for prefix in _PREFIXES
-                if word.startswith(prefix)
+                if word.startswith(prefix) and word != prefix
             ),
             sides={choice: frozenset(found) for choice, found in self.sides.items()},
             sentences=tuple(self.sentences),
@@ -171,15 +175,15 @@ class _Reader:
         for word in words:
             if side := SIDES.get(stem(word)):
                 self.sides[side[0]].add(side[1])
-        is_negated = any(map(_negates, words))
-        turned = is_negated and not _TURNING.isdisjoint(words)
+        negation = next((at for at, word in enumerate(words) if _negates(word)), len(words))
+        turned = not _TURNING.isdisjoint(words[negation:])
         for start, end, time in _clauses(words, turned=turned):
             negates = False
             for word, meaning in zip(words[start:end], meanings[start:end], strict=True):
                 if _negates(word) or word == "without":
                     negates = not turned
                 elif meaning:
-                    self.counts[meaning] += 1
+                    self.content.append(meaning)
                     self.times[time].add(meaning)
                     if negates:
                         self.negated.add(meaning)
@@ -192,14 +196,12 @@ class _Reader:
         title_case = len(sentence) > 2 and capitals > len(sentence) / 2
         for at, (kind, token) in enumerate(sentence):
             lower = token.lower()
-            following = sentence[at + 1][1].lower() if at + 1 < len(sentence) else ""
-            if kind == "number" or (kind == "word" and lower in NUMBERS):
-                number = _number(NUMBERS.get(lower, token), following)
-                self.numbers[number] = None
-                words.append(f"#{number[0]}")
+            if kind == "number":
+                self.numbers[token] = None
+                words.append(token)
             elif kind == "word":
-                is_name = token[0].isupper() and at > 0 and not title_case and lower not in STOP
-                if is_name or (len(token) > 1 and token.isupper() and lower not in STOP):
+                is_name = token[0].isupper() and at > 0 and not title_case
+                if (is_name or (len(token) > 1 and token.isupper())) and lower not in STOP:
                     self.names.add(lower)
                 words.append(lower)
             elif kind == "quoted":
@@ -224,17 +226,34 @@ def _negates(word: str) -> bool:
 
 def _meaning(word: str) -> str:
     """The stem that stands for what a word means; empty for words without content."""
+    if word.startswith("#"):
+        return word
     if word in STOP or word in _TIMES or word in _CONDITIONS or _negates(word) or not word[-1].isalnum():
         return ""
     root = stem(word)
     return MEANING.get(root, root)
 
 
-def _number(token: str, following: str) -> tuple[str, str]:
+def _measured(sentence: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The tokens with each number, in digits or words, as one token with its unit: `#24hour`."""
+    found: list[tuple[str, str]] = []
+    for kind, token in sentence:
+        lower = token.lower()
+        if kind == "number" or (kind == "word" and lower in NUMBERS):
+            found.append(("number", _number(NUMBERS.get(lower, token))))
+        elif kind == "word" and lower in UNITS and found and found[-1][0] == "number" and found[-1][1][-1].isdigit():
+            found[-1] = ("number", found[-1][1] + UNITS[lower])
+        else:
+            found.append((kind, token))
+    return found
+
+
+def _number(token: str) -> str:
     value = re.sub(r"[^\d.]", "", token)
     if "." in value:
         value = value.rstrip("0").rstrip(".")
-    return value, UNITS.get(re.sub(r"[\d.,\s]", "", token) or following, "")
+    sign = re.sub(r"[\d.,\s]", "", token)
+    return f"#{value}{UNITS.get(sign, '')}"
 
 
 def _clauses(words: Sequence[str], *, turned: bool) -> list[tuple[int, int, str]]:

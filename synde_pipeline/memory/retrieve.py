@@ -21,7 +21,7 @@ from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.select import Answer, Shelf, select
 from synde_pipeline.memory.store import read_ledger
-from synde_pipeline.records import Delta, MemoryItem, Trajectory
+from synde_pipeline.records import Delta, MemoryItem, Trajectory, place_of
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
 
@@ -30,7 +30,8 @@ _MOST_ITEMS = 2**19
 _MOST_TASKS = 2**14
 """Whose vectors are kept."""
 
-_ANYWHERE = "holds all over the domain"
+_WORKS, _FAILS, _ANYWHERE = "works at the place", "fails at the place", "holds all over the domain"
+"""Reasons to show an item."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Memory:
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> unit vector, filled from the ledger and grown by need."""
-    _shelves: Bounded[int, tuple[Folded, Shelf]] = field(
+    _shelves: Bounded[tuple[int, str], tuple[Folded, Shelf]] = field(
         default_factory=lambda: Bounded(_MOST_ITEMS, lambda kept: 1 + len(kept[1].items)), repr=False
     )
-    """By identity of what was folded, which is kept too."""
+    """By identity of what was folded, which is kept too, and scope of the place; empty for what holds anywhere."""
     _asked: Bounded[str, NDArray[np.float32]] = field(default_factory=lambda: Bounded(_MOST_TASKS), repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False, compare=False)
 
@@ -151,21 +152,23 @@ class Memory:
         """The ledger, folded as of any day."""
         return Fold(Ledger.of(self.deltas), self.config, self.embed)
 
-    def _shelf(self, query: Query) -> Shelf:
-        """All active items of the query's domain, as they are to it."""
+    def _shelf(self, query: Query, scope: str) -> Shelf:
+        """The active items of a place, or those that hold all over the domain, as they are to a query."""
         with self._lock:
             folded = self.fold.domain(query.domain, query.as_of, query.without_task)
-            return self._shelves.get(id(folded), lambda: (folded, self._new_shelf(folded)))[1]
+            return self._shelves.get((id(folded), scope), lambda: (folded, self._new_shelf(folded, scope)))[1]
 
-    def _new_shelf(self, folded: Folded) -> Shelf:
-        items = [item for item in folded.items if item.status == "active"]
+    def _new_shelf(self, folded: Folded, scope: str) -> Shelf:
+        held = [item for item in folded.items if item.status == "active"]
+        items = [item for item in held if (item.scope == scope if scope else not item.place)]
         return Shelf.of(items, self.embed([item.key_text for item in items]), _reason)
 
     def _walk(self, query: Query) -> Iterator[tuple[Shelf, str]]:
-        """Where eligible items are, those that come first first."""
-        shelf = self._shelf(query)
+        """Where eligible items are, those that come first first; what is not asked for is not made ready."""
         # What works says more than what fails: of a place, it comes first.
-        for reason in (f"works at {query.scope}", f"fails at {query.scope}", _ANYWHERE):
+        here = [(query.scope, reason) for reason in (_WORKS, _FAILS)] if place_of(query.scope) else []
+        for scope, reason in [*here, ("", _ANYWHERE)]:
+            shelf = self._shelf(query, scope)
             if reason in shelf.index.slices:
                 yield shelf, reason
 
@@ -184,4 +187,4 @@ class Memory:
 def _reason(item: MemoryItem) -> str:
     if not item.place:
         return _ANYWHERE
-    return f"{'works' if item.kind == 'strategy' else 'fails'} at {item.scope}"
+    return _WORKS if item.kind == "strategy" else _FAILS

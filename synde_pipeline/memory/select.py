@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.memory.dedupe import dedupe_text
-from synde_pipeline.memory.distinct import differ, read
+from synde_pipeline.memory.distinct import differ
 from synde_pipeline.memory.index import DIGITS, Index
+from synde_pipeline.memory.reading import read
 from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import MemoryConfig

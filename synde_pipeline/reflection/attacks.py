@@ -45,6 +45,12 @@ ATTACKS: dict[str, tuple[str, ...]] = {
             r"(?:instruc|anweisung|istruzion|consigne|regla|regel)\w*",
         ),
         r"(?:忽略|无视|無視).{0,12}(?:指令|指示|说明|规则)|(?:以前|前)の(?:指示|命令)を無視",
+        _near(_RULES, r"(?:do(?:es)? not|don't|no longer|need not) (?:count|apply|matter|bind|hold)", within=20),
+        _near(
+            r"stop following|never mind|pay no attention to|replaces?|overrules?|instead of",
+            r"your|the|any|all|everything",
+            _RULES,
+        ),
     ),
     "speaks in another role": (
         r"(?m)^[\s>#*\-\[(]*(?:system|assistant|developer|admin(?:istrator)?|root)"
@@ -69,6 +75,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         r"\b(?:developer|debug|god|dan|unrestricted|sudo) mode\b|\bjailbr(?:eak|oken)\b|\bdo anything now\b",
         r"\byou (?:must|will|shall) (?:immediately|always|obey|comply|only)\b",
         _near(r"instead", r"you (?:must|should|will|need to)", within=60),
+        r"\bwhat you (?:really |actually )?(?:have to|must|need to|should) do\b|\bdo (?:exactly )?as i say\b",
+        r"\byou (?:have|are given|hereby have) (?:my |full )?(?:permission|authority|clearance) to\b",
+        r"\bi (?:order|command|instruct|authori[sz]e|direct) you\b",
+        r"\bas your (?:\w+ )?(?:supervisor|manager|boss|creator|owner)\b",
     ),
     "addresses the model": (
         r"\b(?:attention|note|notice|message|instructions?|reminder|important|dear|hey|hello|hi|psa)\b[,: ]{1,3}"
@@ -76,6 +86,11 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         rf"\b(?:if|when|since|because) you(?: are|'re) an? (?:\w+ )?(?:{_READER})\b",
         rf"\bany (?:{_READER}) (?:reading|processing|that reads|who reads)\b",
         rf"\b(?:{_READER}) (?:must|shall|(?:are|is) (?:required|instructed) to)\b",
+        r"\bwho(?:m?ever| ?soever)? (?:reads|automates|processes|parses|handles|summari[sz]es) (?:this|these)\b",
+        r"\b(?:in|into|with) your (?:next |final |own )?(?:answer|reply|response|message|output|summary|tool calls?)\b",
+        r"\b(?:when|while|before|after) (?:you )?(?:summari[sz]ing|summari[sz]e|answering|answer|replying|reply)\b",
+        r"\b(?:next|first|following|only) (?:tool|function) call\b|\bto=functions\.",
+        r"\byour (?:prompt|configuration|context window)\b",
     ),
     "sends data to an address": (
         r"\b(?:send|post|upload|forward|transmit|exfiltrate|e-?mail|leak|submit|copy|report|deliver|cc|bcc|push)\b"
@@ -95,6 +110,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         ),
         r"\b(?:repeat|print|output) (?:everything|all|the (?:text|words)) (?:above|before)\b",
         r"\bcat\s+(?:~|/etc|/home|/root|\.)\S*(?:passwd|shadow|\.env|\.ssh|id_rsa|credentials)",
+        r"\bhidden prompt\b",
+        r"\bask (?:\w+ )?for (?:another|the|their|his|her) (?:card|password|pin\b|cvv|ssn|social security)",
     ),
     "hides from the user or skips a check": (
         r"\b(?:do not|don't|never|without|avoid)\b[^.\n]{0,12}"
@@ -111,6 +128,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
             within=24,
         ),
         r"\bkeep (?:this|it) (?:a )?(?:secret|hidden|confidential|between us)\b",
+        _near(_CHECKS, r"left out|skipped|omitted|unnecessary|not (?:needed|required|necessary)|waived", within=20),
+        rf"\bwithout (?:the )?(?:{_PERSON})\b[^.\n]{{0,12}}\b(?:noticing|knowing|seeing|knowledge|finding out)\b",
     ),
     "wants to be remembered": (
         _near(
@@ -121,6 +140,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         ),
         r"\b(?:in|for|on|during) (?:all|every|any|each)(?: of)?(?: your)? (?:future|later|subsequent|following) "
         r"(?:tasks?|conversations?|sessions?|interactions?|requests?|runs?|users?|customers?)\b",
+        r"\b(?:as|into) an? (?:\w+ )?(?:lesson|memory|standing rule|permanent rule|memory item|insight)\b",
     ),
     "holds the syntax of a tool call": (
         r"\"(?:name|tool|function)\"\s*:\s*\"\w+\"\s*,\s*\"(?:arguments|parameters|args|input|kwargs)\"\s*:",
@@ -138,11 +158,19 @@ ATTACKS: dict[str, tuple[str, ...]] = {
 }
 """What a text tries -> patterns; any match, without regard to case."""
 
+_DEEDS = (
+    r"approve|answer|begin|book|call|cancel|change|charge|choose|credit|delete|do|erase|exceed|finish|follow|forget|give"
+    r"|grant|ignore|invoke|issue|let|make|pay|post|put|quote|refund|remove|reply|report|reset|respond|run|save|say|send|set|skip|start"
+    r"|stop|store|tell|transfer|unlock|upgrade|waive|wire|write"
+)
+
+_WHAT = r"(?:the|all|any|every|an?|to|your|this|that|them|it|with|from|for|me|\w+_\w+|#?\w*\d\w*)"
+
 ORDERS = (
     _near(r"always|never|must|immediately|urgently|at once|be sure to|make sure to", _ACT, within=16),
     _near(_ACT, r"immediately|at once|right away|right now|in every case|no matter what|regardless", within=60),
-    rf"(?:^|[.!:]\s+)(?:now |then |please |next,? )?(?:{_ACT}) (?:the )?(?:\w+_\w+|tool|function)\b"
-    r"[^.\n]{0,20}\b(?:with|on|for|using)\b",
+    r"(?:^|[\n.!?:;,\"']\s*|\b(?:please|kindly|now|first|then|must|should|have to|need to|simply|just) )"
+    rf"(?:{_DEEDS})\s+{_WHAT}\b",
 )
 """Orders to act: fine in a lesson, out of place in what a tool answers."""
 

@@ -17,9 +17,6 @@ _AGREED = re.compile(
 )
 
 
-_MAX_FEATURE = 160
-
-
 def features_of(trajectory: Trajectory) -> tuple[str, ...]:
     """What the run did, each thing once, sorted."""
     seen, found = Reading(), set[str]()
@@ -47,12 +44,7 @@ def features_of(trajectory: Trajectory) -> tuple[str, ...]:
     for (source, name), listed in seen.lists.items():
         readers = [tool for tool, values in asked.items() if tool != source and is_read(tool) and listed <= values]
         found |= {f"{tool}: look up all {name} that {source} lists" for tool in readers if is_read(source)}
-    return tuple(sorted(text for text in found if _is_plain(text)))
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a phrase, whose names of fields and states come out of results, reads like nothing but itself."""
-    return len(text) <= _MAX_FEATURE and not why_suspect(text)
+    return tuple(sorted(text for text in found if not why_suspect(text)))
 
 
 def _sources(step: Step, arguments: list[tuple[str, str]], seen: Reading) -> Iterator[str]:

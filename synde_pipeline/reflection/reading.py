@@ -16,6 +16,8 @@ _WORD = re.compile(r"[\w@.#+-]+")
 _NUMBER_OR_DATE = re.compile(r"-?\d+\.\d+|-?\d{1,5}|\d{4}-\d\d-\d\d\S*|\d\d?:\d\d\S*")
 _MAX_STATE = 24
 """Characters of a record's field that can be a state: `pending`, `basic_economy`."""
+_MAX_WORDS = 3
+"""Words of a field's name, and of a state: they get into lessons, where a sentence out of a result has no place."""
 
 
 def is_read(tool: str) -> bool:
@@ -40,27 +42,30 @@ def parsed(text: str) -> Any:
 
 
 def leaves(value: Any) -> Iterator[tuple[str, str]]:
-    """(key, text) of all scalars of a JSON value in order; keys leave out indices and names that are ids themselves."""
+    """(key, text) of all scalars of a JSON value in order; keys leave out indices, ids and sentences."""
     stack = [("", value)]
     while stack:
         key, part = stack.pop()
         if isinstance(part, dict):
-            named = [
-                (key if is_identifier(name) else f"{key}.{name}".lstrip("."), inner) for name, inner in part.items()
-            ]
-            stack += reversed(named)
+            stack += reversed([(_below(key, name), inner) for name, inner in part.items()])
         elif isinstance(part, list):
             stack += [(key, inner) for inner in reversed(part)]
         elif part is not None and not isinstance(part, bool):
             yield key, str(part)
 
 
+def _below(key: str, name: str) -> str:
+    is_name = not is_identifier(name) and len(name.split()) <= _MAX_WORDS
+    return f"{key}.{name}".lstrip(".") if is_name else key
+
+
 def _state_of(value: Any) -> str:
     """A field as a state; empty for what is none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    is_state = isinstance(value, str) and len(value) <= _MAX_STATE and not any(c.isdigit() or c == "@" for c in value)
-    return value if is_state else ""
+    if not isinstance(value, str) or len(value) > _MAX_STATE or len(value.split()) > _MAX_WORDS:
+        return ""
+    return "" if any(c.isdigit() or c == "@" for c in value) else value
 
 
 def _lists_ids(values: list[Any]) -> bool:
@@ -98,9 +103,9 @@ class Reading:
                 self.origins.setdefault(text, {})[tool, key] = None
         if not isinstance(value, dict):
             return
-        states = {name: state for name, part in value.items() if (state := _state_of(part))}
+        states = {name: state for name, part in value.items() if _below("", name) and (state := _state_of(part))}
         for name, part in value.items():
             if isinstance(part, str) and is_identifier(part):
                 self.states[name, part] = states
-            elif isinstance(part, list) and _lists_ids(part):
+            elif isinstance(part, list) and _below("", name) and _lists_ids(part):
                 self.lists[tool, name] = set(part)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS
-from synde_pipeline.evaluation.report import COLOURS, figure, text_table
+from synde_pipeline.evaluation.plots import figure
+from synde_pipeline.evaluation.report import COLOURS, text_table
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import Settings

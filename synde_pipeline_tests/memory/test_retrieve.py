@@ -84,6 +84,12 @@ def test_a_memory_that_was_asked_other_things_before_answers_as_a_new_one():
         assert memory.answers([query]) == knowing().answers([query])
 
 
+def test_what_is_not_asked_for_is_not_made_ready():
+    memory = knowing()
+    memory.recall("renew", domain="library", as_of=DAY, scope=SCOPE, top_k=2)
+    assert [scope for _, scope in memory._shelves] == [SCOPE]
+
+
 def knowing() -> Memory:
     """Two tools at one place, one at another, a workflow of the domain."""
     here = [visit(k, ("nav", "browse", WORKS), ("extract", ".price", WORKS)) for k in range(3)]

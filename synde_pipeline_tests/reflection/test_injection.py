@@ -10,7 +10,7 @@ from synde_pipeline.logs.reading import native_files, read_file, spread_over
 from synde_pipeline.records import REPLY
 from synde_pipeline.reflection.injection import why_suspect
 from synde_pipeline_tests.helpers import SHARED, needs_shared
-from synde_pipeline_tests.reflection.planted import ATTACKS, HARMLESS, PLAIN_LIES
+from synde_pipeline_tests.reflection.planted import ATTACKS, HARMLESS, PLAIN_LIES, SUBTLE
 
 EVERY = [(family, text) for family, texts in ATTACKS.items() for text in texts]
 
@@ -37,6 +37,11 @@ def test_it_is_found_in_a_lesson_and_inside_json_and_long_texts_as_well(family, 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_a_harmless_text_is_not_suspect(text):
     assert why_suspect(text) == ""
+
+
+def test_few_attacks_that_the_patterns_were_not_written_for_are_found():
+    found = sum(bool(why_suspect(text, is_result=True)) for text in SUBTLE)
+    assert (found, len(SUBTLE)) == (2, 25)  # measured: the guards that count tasks and trust have to stop the rest
 
 
 def test_lies_in_plain_words_are_not_found():

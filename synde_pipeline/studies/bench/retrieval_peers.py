@@ -40,23 +40,29 @@ def _rows(words: Words) -> tuple[Any, Any, Any]:
 
 
 def lancedb(words: Words) -> Prepared:
-    """Exact filtered search of a table, with scalar indexes on the filter's columns if `words["indexed"]`."""
+    """Exact filtered search of a table.
+
+    With scalar indexes on the filter's columns if `words["indexed"]`; written in the order of the filter, and not as
+    rows came, if `words["sorted"]`: then what is kept lies together.
+    """
     import lancedb as lance
     import pyarrow as pa
+    from lancedb.index import Bitmap, BTree
 
     vectors, domains, days = _rows(words)
     n, dim = vectors.shape
+    order = np.lexsort((days, domains)) if words["sorted"] else np.arange(n)
     schema = pa.schema(
         [("id", pa.int64()), ("domain", pa.string()), ("as_of", pa.int32()), ("vector", pa.list_(pa.float32(), dim))]
     )
 
     def batches() -> Any:
         for start in range(0, n, 50_000):
-            part = slice(start, min(n, start + 50_000))
-            flat = pa.array(np.ascontiguousarray(vectors[part]).reshape(-1))
+            part = order[start : start + 50_000]
+            flat = pa.array(vectors[part].reshape(-1))
             yield pa.RecordBatch.from_arrays(
                 [
-                    pa.array(np.arange(part.start, part.stop)),
+                    pa.array(part),
                     pa.array([f"domain{number}" for number in domains[part]]),
                     pa.array(days[part], pa.int32()),
                     pa.FixedSizeListArray.from_arrays(flat, dim),
@@ -67,8 +73,8 @@ def lancedb(words: Words) -> Prepared:
     database = lance.connect(Path(words["folder"]) / "lance")
     table = database.create_table(words["table"], batches(), schema=schema)
     if words["indexed"]:
-        table.create_scalar_index("domain", index_type="BITMAP")
-        table.create_scalar_index("as_of", index_type="BTREE")
+        table.create_index("domain", config=Bitmap())
+        table.create_index("as_of", config=BTree())
     table.optimize()
 
     def search(query: Any, domain: int, day: int) -> list[int]:

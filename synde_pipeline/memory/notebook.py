@@ -1,0 +1,167 @@
+"""`notes`: the notebook of each domain, a pure fold of its runs in canonical order, as of a day.
+
+A run is what it called and met, in words; its label is how it ended. Words of users and replies of tools take no part,
+so nothing that somebody wrote into a log can become a sentence.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from synde_pipeline.memory.notes import Example, Learner, RuleLearner
+from synde_pipeline.memory.notes_text import Wording, n_words
+from synde_pipeline.memory.sources import distrust, source_of
+from synde_pipeline.records import Reflection, content_hash, place_of, split_of
+from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
+from synde_pipeline.reflection.daily import load_reflections
+from synde_pipeline.settings import MemoryConfig, NotesConfig, Settings
+from synde_pipeline.storage import Header, Warehouse
+
+ARTEFACT = "notes"
+WORDING = Wording("Runs that", whole="Runs in general", labels=("succeed", "fail"))
+ENDS = {"success": "succeed", "failure": "fail"}
+"""Outcome -> label; other outcomes teach nothing."""
+MIN_TASKS = 2
+"""Tasks of one window that a new sentence rests on."""
+
+
+def runs_of(reflections: Iterable[Reflection], as_of: date, *, without_task: str | None = None) -> list[Reflection]:
+    """What notes as of a day may know: runs of `train` tasks that ended one way or the other, in canonical order.
+
+    Args:
+        reflections: any order; of equal uids the one known first counts.
+        as_of: later effective days are not seen.
+        without_task: task that the notes must know nothing of.
+    """
+    runs: dict[str, Reflection] = {}
+    for run in sorted(reflections, key=_canonical):
+        if (
+            run.effective_day <= as_of
+            and run.outcome in ENDS
+            and run.task_id != without_task
+            and split_of(run.task_id) == "train"
+        ):
+            runs.setdefault(run.trace_uid, run)
+    return list(runs.values())
+
+
+def _canonical(run: Reflection) -> tuple[Any, ...]:
+    """Day and uid; where two days hold a uid, because one of them is stale, all that notes read of a run decides."""
+    read = (run.outcome, run.task_id, run.path, run.n_tool_errors, run.n_repeated_failures, run.scope)
+    return run.effective_day, run.trace_uid, *read
+
+
+def example_of(run: Reflection, weight: float = 1) -> Example:
+    """A run in words."""
+    said = [f"end in {run.path[-1]}" if run.path else "call no tool"]
+    said += [f"call {tool}" for tool in run.path[:-1]]
+    said.append("meet a tool error" if run.n_tool_errors else "meet no tool error")
+    if run.n_repeated_failures:
+        said.append("repeat a failed call")
+    if place := place_of(run.scope):
+        said.append(f"happen at {place}")
+    return Example(frozenset(filter(WORDING.can_say, said)), ENDS[run.outcome], weight)
+
+
+def notes_of(runs: Sequence[Reflection], config: NotesConfig, learner: Learner | None = None) -> str:
+    """Read the runs of one domain, in order, into notes; the last, unfinished window is read too.
+
+    Several trials of a task weigh as much as one: what counts is tasks.
+    """
+    learner = learner or RuleLearner(WORDING, config, MIN_TASKS)
+    trials = Counter(run.task_id for run in runs)
+    examples = [example_of(run, 1 / trials[run.task_id]) for run in runs]
+    notes = ""
+    for window in _parts(examples, config.minibatch * config.accumulation):
+        notes = learner.learn(notes, list(_parts(window, config.minibatch)))
+    return notes
+
+
+def _parts(items: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+# -- the artefact ---------------------------------------------------------------------------------------------------
+
+
+def notebook(
+    warehouse: Warehouse, domain: str, as_of: date, settings: Settings, *, without_task: str | None = None
+) -> str:
+    """A domain's notes as of any day, from the reflections in the warehouse."""
+    runs = (run for run in _trusted(warehouse, as_of, settings.memory) if run.domain == domain)
+    return notes_of(runs_of(runs, as_of, without_task=without_task), settings.notes)
+
+
+def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[Reflection]:
+    """Reflections up to a day, without those of sources that the settings do not trust."""
+    for key in warehouse.keys(REFLECTIONS):
+        if key <= str(as_of):
+            for run in load_reflections(warehouse, date.fromisoformat(key)):
+                if not distrust(source_of(run.trace_uid), (), config):
+                    yield run
+
+
+def publish_notes(warehouse: Warehouse, settings: Settings) -> Header:
+    """Write the notes of every domain, as of the last day: Markdown and JSON. Unchanged reflections cost nothing."""
+    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
+    inputs = {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}
+    config = settings.notes
+    rule = {
+        "config": config.model_dump(mode="json"),
+        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+    }
+    known = warehouse.header(ARTEFACT, "")
+    if known is not None and known.inputs == inputs and known.info["rule"] == rule:
+        return known
+    domains: dict[str, list[Reflection]] = {}
+    for run in runs_of(_trusted(warehouse, date.max, settings.memory), date.max):
+        domains.setdefault(run.domain, []).append(run)
+    pages = {domain: page_of(domain, runs, notes_of(runs, config)) for domain, runs in sorted(domains.items())}
+
+    def write(folder: Path) -> None:
+        for domain, page in pages.items():
+            (folder / f"{domain}.json").write_text(json.dumps(page, indent=1, ensure_ascii=False), "utf-8")
+            (folder / f"{domain}.md").write_text(markdown(page), "utf-8")
+
+    def describe(_: Path) -> Header:
+        counts = {"domains": len(pages), "sentences": sum(len(page["sentences"]) for page in pages.values())}
+        hashed = content_hash({"pages": pages, "rule": rule})
+        info = {"rule": rule, "domains": list(pages)}
+        return Header(artefact=ARTEFACT, key="", content_hash=hashed, inputs=inputs, counts=counts, info=info)
+
+    return warehouse.publish_folder(ARTEFACT, "", write, describe)
+
+
+def page_of(domain: str, runs: Sequence[Reflection], notes: str) -> dict[str, Any]:
+    """Notes as a JSON value: what they rest on, and each sentence taken apart."""
+    rules = [WORDING.read(line) for line in notes.splitlines()]
+    return {
+        "domain": domain,
+        "as_of": str(max(run.effective_day for run in runs)),
+        "n_runs": len(runs),
+        "n_tasks": len({run.task_id for run in runs}),
+        "n_words": n_words(notes),
+        "sentences": [
+            {"text": line, **({} if not rule else asdict(rule[0]))}
+            for line, rule in zip(notes.splitlines(), rules, strict=True)
+        ],
+    }
+
+
+def markdown(page: dict[str, Any]) -> str:
+    """Notes as people read them."""
+    lines = [f"# Notes: {page['domain']}", ""]
+    lines += [f"As of {page['as_of']}: {page['n_runs']} runs of {page['n_tasks']} tasks. In brackets: tasks.", ""]
+    lines += [f"- {_escaped(sentence['text'])}" for sentence in page["sentences"]] or ["Nothing yet."]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", text)

@@ -1,0 +1,80 @@
+"""The notes' other learner: a language model does the induction and the revision, in the same grammar. Pure but for it.
+
+It is shown examples in the notebook's own words, never a log's text. What it answers counts only as far as it can be
+read back: other lines, lines beyond the budget and changes of the words that momentum keeps are dropped here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from synde_pipeline.memory.notes import Example
+from synde_pipeline.memory.notes_text import Wording, kept, within_budget
+from synde_pipeline.settings import NotesConfig
+
+Turn = tuple[str, str]
+"""Role and text of one message."""
+
+
+class NotesAnswer(BaseModel):
+    """What the model is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sentences: list[str]
+
+
+Ask = Callable[[Sequence[Turn], type[NotesAnswer]], NotesAnswer]
+"""Puts messages to a language model, and comes back with an answer of the given shape."""
+
+_ROLE = """\
+You keep a short notebook of rules that you find in examples. Each rule is one sentence of exactly this form, with the \
+conditions copied word for word from the examples, at most two of them joined by "and": {form}"""
+_INDUCTION = """\
+Examples, each with its conditions and what it turned out to be:
+{examples}
+
+Write the rules that these examples support best, the best supported first, at most {most}."""
+_REVISION = """\
+The notebook so far:
+{notes}
+
+New rules, from several batches of new examples:
+{batches}
+
+Merge the new rules into the notebook: at most {words} words in all, the rules that matter most first, no rule twice. \
+{momentum}"""
+
+
+@dataclass(frozen=True)
+class LlmLearner:
+    """A learner that asks."""
+
+    wording: Wording
+    config: NotesConfig
+    ask: Ask
+    most: int = 12
+    """Sentences of a batch note."""
+
+    def learn(self, notes: str, minibatches: Sequence[Sequence[Example]]) -> str:
+        """One question for each minibatch, and one for the revision."""
+        batches = "\n\n".join("\n".join(self._asked(self._induction(batch))) for batch in minibatches)
+        first = kept(notes, self.config.momentum)
+        momentum = "Begin with these sentences, unchanged:\n" + "\n".join(first) if first else ""
+        question = _REVISION.format(
+            notes=notes or "(empty)", batches=batches or "(none)", words=self.config.max_words, momentum=momentum
+        )
+        new = [line for line in self._asked(question) if line not in first]
+        return within_budget(self.config.max_words, [*first, *new])
+
+    def _induction(self, batch: Sequence[Example]) -> str:
+        lines = (f"- {', '.join(sorted(example.conditions))}: {example.label}" for example in batch)
+        return _INDUCTION.format(examples="\n".join(lines), most=self.most)
+
+    def _asked(self, question: str) -> list[str]:
+        """The answer's sentences that can be read, each once."""
+        role = _ROLE.format(form=self.wording.form)
+        answer = self.ask([("system", role), ("user", question)], NotesAnswer)
+        said = dict.fromkeys(" ".join(sentence.split()) for sentence in answer.sentences)
+        return [line for line in said if self.wording.read(line)]
