@@ -83,10 +83,11 @@ def test_a_warehouse_without_memory_has_empty_banks(warehouse):
 
 
 def test_a_bank_of_another_embedders_vectors_is_refused(lived):
-    with pytest.raises(LineageError, match="was embedded by hashing@.*expected minilm@"):
+    with pytest.raises(LineageError, match=r"was embedded by hashing@.*expected minilm@"):
         bank_as_of(lived, CONFIG.model_copy(update={"embedder": "minilm"}), DAYS[0])
 
 
+@pytest.mark.slow
 def test_processes_that_ask_for_one_day_at_once_all_get_its_bank(lived):
     code = (
         "import sys; from pathlib import Path; from datetime import date\n"
