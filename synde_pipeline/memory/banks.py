@@ -7,6 +7,7 @@ hash with the ids that the store holds now; so it can be out of date, never wron
 import json
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 from synde_pipeline.lease import lease
 from synde_pipeline.memory.curate import Bank, Fold
@@ -69,12 +70,11 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
         counts={"active": len(bank.items), "others": len(bank.others), "orphans": len(bank.orphans)},
         info={"bank_hash": bank.bank_hash, "embedder": config.embedder},
     )
-    warehouse.publish_folder(
-        BANKS,
-        str(as_of),
-        lambda folder: (folder / _FILE).write_text("\n".join(_lines(bank)), "utf-8"),
-        lambda _: header,
-    )
+
+    def write(folder: Path) -> None:
+        (folder / _FILE).write_text("\n".join(_lines(bank)), "utf-8")
+
+    warehouse.publish_folder(BANKS, str(as_of), write, lambda _: header)
     return bank
 
 
