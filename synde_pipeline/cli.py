@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline import cli_bench, cli_cycles, cli_lab, cli_models, cli_recall, cli_studies
+from synde_pipeline import (
+    cli_audit,
+    cli_bench,
+    cli_cycles,
+    cli_edits,
+    cli_lab,
+    cli_memory,
+    cli_models,
+    cli_recall,
+    cli_studies,
+)
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -50,6 +60,9 @@ app.command("remove")(cli_cycles.remove)
 app.command("recall")(cli_recall.recall)
 app.command("bench")(cli_bench.bench)
 app.command("study")(cli_studies.study)
+app.command("audit")(cli_audit.audit)
+app.add_typer(cli_memory.app, name="memory")
+app.add_typer(cli_edits.quarantine, name="quarantine")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[
@@ -137,12 +150,16 @@ def run_pipeline(
     logs: Annotated[
         Path | None, typer.Argument(help="Logs to import first; undated ones are spread over 14 days.")
     ] = None,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="No new calls of a language model: days that need some are left stale.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring everything up to date: import, memory, training cycles, eval report.
 
     Only what changed is done again. Undated logs are spread over the 14 days ending 2025-01-14, each file evenly; use
-    `synde import --start-day --per-day` first for another rule. JSON keys: days, cycles, report, report_path.
+    `synde import --start-day --per-day` first for another rule. JSON keys: days, left_stale (days that wait for calls
+    of a language model), cycles, report, report_path.
     """
     if logs is not None:
         cli_cycles.finish_removal(print if not as_json else lambda _: None)
@@ -167,12 +184,10 @@ def run_pipeline(
             if not as_json:
                 tqdm.write(f"- {stage}")
 
-        summary = run(load(), say=say)
+        summary = run(load().without_calls() if no_llm else load(), say=say)
     if as_json:
-        days = [str(day) for day in summary.days]
-        _print_json(
-            {"days": days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path}
-        )
+        days = {name: [str(day) for day in getattr(summary, name)] for name in ("days", "left_stale")}
+        _print_json({**days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
     else:
         _print_run(summary)
 
@@ -181,6 +196,8 @@ def _print_run(summary: Any) -> None:
     from synde_pipeline.evaluation.report import text_table
 
     print(f"{len(summary.days)} days and {len(summary.cycles)} training cycles were brought up to date")
+    if summary.left_stale:
+        print(f"{len(summary.left_stale)} days wait for calls of a language model, which were switched off")
     if summary.report is None:
         print("no training cycle yet: no domain has enough examples (see `synde status`, SYNDE_CYCLE_THRESHOLD)")
         return
@@ -197,7 +214,8 @@ def _print_run(summary: Any) -> None:
 def show_status(as_json: AsJson = False) -> None:
     """Say what is in the warehouse.
 
-    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, memory_items, examples, cycles,
+    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, stale_reflections (days whose
+    reflections are missing or follow other logs or settings), memory_items, examples, cycles,
     cycles_due, adapters, models, base, champion, latest_report.
     """
     from synde_pipeline.evaluation.status import status

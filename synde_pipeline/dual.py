@@ -25,6 +25,7 @@ from synde_pipeline.evaluation.report import publish
 from synde_pipeline.evaluation.status import status
 from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
 from synde_pipeline.lease import lease
+from synde_pipeline.llm import Llm
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import file_import
@@ -132,6 +133,7 @@ class DualLearningSystem:
         Raises:
             InputError: a log is no trajectory, does not exist, has no time and there is no rule, or lies outside the
                 daily partitions; what came before it in the call is landed.
+            LlmError: a language model was to read them and did not answer; the days before that one are done.
         """
         days: set[date] = set()
         n_bad = 0
@@ -146,7 +148,8 @@ class DualLearningSystem:
                     self._check_day(trajectory.day)
                     writer.add(trajectory)
                     days.add(trajectory.day)
-        headers = [self._materialise(day) for day in sorted(days)]
+        llm = Llm(self.warehouse, self.settings.llm)  # one budget for the whole call
+        headers = [self._materialise(day, llm) for day in sorted(days)]
         return Processed(
             tuple(sorted(days)),
             sum(header.counts["rows_out"] for header in headers),
@@ -166,9 +169,9 @@ class DualLearningSystem:
             n_bad += len(filed.bad)
         return days, n_bad
 
-    def _materialise(self, day: date) -> Any:
+    def _materialise(self, day: date, llm: Llm) -> Any:
         header = publish_raw_logs(self.warehouse, day)
-        publish_reflections(self.warehouse, day)
+        publish_reflections(self.warehouse, day, self.settings, llm)
         publish_deltas(self.warehouse, day, self.settings.memory)
         publish_memory(self.warehouse, day)
         publish_examples(self.warehouse, day, self.settings)

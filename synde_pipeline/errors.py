@@ -9,6 +9,9 @@ SyndeError
 ├── EmbedderError       the embedder's package is missing or altered
 ├── LeaseError          another process holds the training lease
 ├── RemovalError        a removal is under way, or cannot be done
+├── LlmError            a language model did not answer, or not validly
+│   ├── LlmBudgetError      the next call could exceed the budget
+│   └── MissingAnswerError  an answer is not in the cache, and new calls are switched off
 └── BenchError          a contestant of `synde bench` failed
 
 The command line prints a SyndeError without a traceback; anything else is a bug and keeps its own.
@@ -67,3 +70,15 @@ class BenchError(SyndeError):
 
 class RemovalError(SyndeError):
     """A removal is not finished, or cannot be done as asked."""
+
+
+class LlmError(SyndeError):
+    """A language model did not answer, or its answer cannot be used."""
+
+
+class LlmBudgetError(LlmError):
+    """The next call could exceed what may be spent."""
+
+
+class MissingAnswerError(LlmError):
+    """An answer is not in the cache, and new calls are switched off."""

@@ -107,6 +107,10 @@ class Settings(Config):
         """Folder of all artefacts."""
         return self.home / "warehouse"
 
+    def without_calls(self) -> "Settings":
+        """The same knobs, and no new calls of a language model."""
+        return self.model_copy(update={"llm": self.llm.model_copy(update={"is_offline": True})})
+
     @property
     def dagster_home(self) -> Path:
         """Folder of Dagster's history."""
@@ -123,7 +127,13 @@ ENVIRONMENT = {
     "SYNDE_EMBEDDER": ("memory", "embedder"),
     "SYNDE_REFLECTOR": ("reflection", "engine"),
     "SYNDE_LLM_URL": ("llm", "base_url"),
+    "SYNDE_JUDGE": ("reflection", "judge"),
     "SYNDE_LLM_MODEL": ("llm", "model"),
+    "SYNDE_LLM_MAX_TOKENS": ("llm", "max_tokens"),
+    "SYNDE_LLM_MAX_COST": ("llm", "max_cost"),
+    "SYNDE_LLM_PRICE_IN": ("llm", "price_in"),
+    "SYNDE_LLM_PRICE_OUT": ("llm", "price_out"),
+    "SYNDE_NO_LLM": ("llm", "is_offline"),
     "SYNDE_TOP_K": ("memory", "top_k"),
     "SYNDE_WINDOW": ("prompt", "window"),
     "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),

@@ -13,8 +13,8 @@ from synde_pipeline.settings_slow import Config
 class LlmConfig(Config):
     """An OpenAI-compatible endpoint. Its key is read from the environment when it is called, and stored nowhere."""
 
-    base_url: str | None = None
-    """`http://127.0.0.1:8000/v1`; None is no endpoint; `SYNDE_LLM_URL`."""
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^@/?#\s]+(/[^?#\s]*)?$")
+    """`http://127.0.0.1:8000/v1`, without credentials; None is no endpoint; `SYNDE_LLM_URL`."""
     model: str = ""
     """Name of the model at the endpoint; `SYNDE_LLM_MODEL`."""
     key_variable: str = "SYNDE_LLM_KEY"
@@ -25,7 +25,12 @@ class LlmConfig(Config):
     """Requests in flight at once."""
     attempts: int = Field(default=5, ge=1)
     """Tries of one request: rate limits, server errors and time-outs are tried again with growing pauses."""
+    pause_s: float = Field(default=0.5, gt=0)
+    """Pause before the second try; it doubles from try to try, and half of it is left to chance. A server's
+    `Retry-After` is stronger."""
     timeout_s: float = Field(default=60.0, gt=0)
+    is_offline: bool = False
+    """No new calls: only answers that are in the cache; `SYNDE_NO_LLM`."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Tokens (prompt and answer) that one run may spend; None is no limit. Answers from the cache cost nothing."""
     max_cost: float | None = Field(default=None, gt=0)
@@ -45,6 +50,8 @@ class ReflectionConfig(Config):
     """Who judges runs whose outcome the log does not say."""
     max_steps: int = Field(default=40, ge=4)
     """Steps of a trajectory that a prompt shows: the first and the last ones of longer runs."""
+    second_look: bool = False
+    """Whether the model checks its first reflection against the run (ReasoningBank's sequential scaling)."""
 
 
 class MemoryConfig(Config):
@@ -57,6 +64,9 @@ class MemoryConfig(Config):
     """Distinct tasks that must support an item before it is shown: one task's accident is no lesson."""
     top_k: int = Field(default=3, ge=0)
     """Items shown to the agent; the paper's case study (section 10.3) uses three."""
+    rerank: Literal["off", "blockrank"] = "off"
+    """Whether the base's attention reorders what the embedder found (`memory.blockrank`). Off: `synde study blockrank`
+    shows a gain only where a task ends with the name of its place, and a great loss where it does not."""
     max_contrasts: int = Field(default=6, ge=0)
     """Contrast items (successful against failed runs) kept per group of similar tasks."""
     same: float = Field(default=0.75, gt=0, le=1)
@@ -66,7 +76,8 @@ class MemoryConfig(Config):
     max_tokens: int = Field(default=80_000, ge=1)
     """Tokens of the active items of a domain; beyond it the lowest ranked ones are archived."""
     trust: dict[str, float] = Field(default_factory=dict)
-    """Source system (the part of `trace_uid` before the colon) -> trust in 0..1; 1 where nothing is said."""
+    """Source system (the part of `trace_uid` before the colon) -> trust in 0..1. `*` is every other one: 1 unless it is
+    given. Who can make up sources gets round a list of bad ones: name the good ones, and `*`."""
     min_trust: float = Field(default=0.5, ge=0, le=1)
     """Least trust of an active item: the minimum over its sources."""
     guards: bool = True

@@ -87,6 +87,15 @@ def test_the_readmes_code_learns_in_both_layers_without_dagster(tmp_path):
     assert len(said) >= 2  # a lesson too
 
 
+def test_the_readmes_code_edits_the_memory_and_looks_back(tmp_path):
+    (code,) = [block for block in CODE if "ContextMemory" in block]
+    script = tmp_path / "reader.py"
+    script.write_text(code + "\nimport sys\nassert 'dagster' not in sys.modules\n", "utf-8")
+    done = shell(f"PYTHONPATH={ROOT} {sys.executable} {script}", tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["active ['Who is calling']", "[]"]
+
+
 def test_the_readmes_settings_and_links_exist():
     from synde_pipeline.settings import ENVIRONMENT
 

@@ -6,6 +6,7 @@ from itertools import takewhile
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from synde_pipeline.defs.audit import memory_audit
 from synde_pipeline.defs.evaluation import eval_reports, promoted_model
 from synde_pipeline.defs.instance import fail_dead_runs
 from synde_pipeline.defs.logs import raw_logs
@@ -37,9 +38,9 @@ _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 
 daily_job = dg.define_asset_job(
     "daily_chain",
-    selection=dg.AssetSelection.assets(*DAILY_ASSETS, notes, training_buffer),
+    selection=dg.AssetSelection.assets(*DAILY_ASSETS, notes, training_buffer, memory_audit),
     partitions_def=daily,
-    description="A day's logs to memory, notes and examples; freezes training cycles at its end.",
+    description="A day's logs to memory, notes and examples; freezes training cycles at its end, audits the memory.",
 )
 
 cycle_job = dg.define_asset_job(

@@ -51,7 +51,7 @@ def schema_is_current(synde: Synde) -> dg.AssetCheckResult:
 def memory_holds_train_tasks_only(synde: Synde) -> dg.AssetCheckResult:
     """No row of the memory ledger stems from a `gate` or `report` task."""
     deltas, _ = read_ledger(synde.warehouse)
-    others = {delta.task_id for delta in deltas if split_of(delta.task_id) != "train"}
+    others = {delta.task_id for delta in deltas if delta.task_id and split_of(delta.task_id) != "train"}
     return dg.AssetCheckResult(passed=not others, metadata={"rows": len(deltas), "leaked_tasks": len(others)})
 
 

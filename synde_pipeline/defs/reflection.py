@@ -4,9 +4,14 @@ import dagster as dg
 
 from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.partitions import daily, one_run
-from synde_pipeline.defs.resources import Synde
+from synde_pipeline.defs.resources import Synde, days_of
 from synde_pipeline.defs.stages import OWNERS, each_day
-from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.llm import Llm, Price
+from synde_pipeline.reflection.daily import price_of_day, publish_reflections
+from synde_pipeline.reflection.reflector import uses_llm
+
+SPENT = "llm_run_"
+"""Prefix of the metadata that say what this run used, unlike `llm_...`: what the answers took whenever they came."""
 
 
 @dg.asset(
@@ -19,5 +24,11 @@ from synde_pipeline.reflection.daily import publish_reflections
 )
 def reflections(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """What each trajectory, read alone, teaches: strategy, why, principle, confidence, the step where it turned."""
-    warehouse = synde.warehouse
-    return each_day(context, lambda day: publish_reflections(warehouse, day))
+    warehouse, settings = synde.warehouse, synde.settings
+    llm = Llm(warehouse, settings.llm)
+    price = sum((price_of_day(warehouse, day, settings, llm) for day in days_of(context)), Price())
+    if price.calls:
+        context.log.info(f"{settings.llm.model}: {price}")
+    result = each_day(context, lambda day: publish_reflections(warehouse, day, settings, llm))
+    used = vars(llm.usage) if uses_llm(settings.reflection) else {}
+    return dg.MaterializeResult(metadata={**(result.metadata or {}), **{f"{SPENT}{k}": v for k, v in used.items()}})

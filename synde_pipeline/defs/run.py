@@ -10,9 +10,11 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
+from synde_pipeline.defs.asking import days_to_go_on, with_what_is_left
 from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
 from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
+from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.notes import notes
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
@@ -20,10 +22,15 @@ from synde_pipeline.defs.training import training_buffer
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.evaluation.arms import REPORTS
 from synde_pipeline.evaluation.due import due_cycles, is_due
-from synde_pipeline.lineage import fresh_header
+from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import is_current
 from synde_pipeline.logs.landing import landing_days
+from synde_pipeline.memory.daily import fresh_deltas
+from synde_pipeline.memory.edits import edit_days
 from synde_pipeline.memory.embed import get_embedder, pinned_name
+from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
+from synde_pipeline.reflection.daily import RULE
+from synde_pipeline.reflection.reflector import rule_hash, uses_llm
 from synde_pipeline.removal.remove import resume
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, read_json
@@ -65,6 +72,8 @@ class RunSummary:
     """What a call of `run` did."""
 
     days: list[date] = field(default_factory=list)
+    left_stale: list[date] = field(default_factory=list)
+    """Days that wait for calls of a language model, which were switched off."""
     cycles: list[str] = field(default_factory=list)
     dead_runs: int = 0
     report: dict[str, Any] | None = None
@@ -102,10 +111,17 @@ def run(
         summary.days = sorted(days) if days is not None else stale_days(warehouse, settings)
         for day in outside(warehouse, settings.start_day):
             say(f"{day}: outside the daily partitions, left in landing; set SYNDE_START_DAY, or check the day")
-        for first, last in blocks(summary.days):
-            say(f"{first} to {last}: raw logs, reflections, memory, training examples")
-            span = {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
-            materialize(DAILY_ASSETS, tags=span)
+        if uses_llm(settings.reflection):
+            for span in _spans(summary.days):
+                materialize([raw_logs], tags=span)
+            going = days_to_go_on(warehouse, settings, summary.days, say)
+            summary.left_stale = sorted(set(summary.days) - set(going))
+            summary.days = going
+        llm_settings = settings
+        for span in _spans(summary.days):
+            say(f"{' to '.join(span.values())}: raw logs, reflections, memory, training examples")
+            done = _materialize(instance, llm_settings, DAILY_ASSETS, tags=span)
+            llm_settings = with_what_is_left(llm_settings, done)
         say("notes, training buffer")
         materialize([notes, training_buffer], tags={}, forced=forced)
         while due := due_cycles(warehouse):
@@ -127,22 +143,25 @@ def outside(warehouse: Warehouse, start_day: date) -> list[date]:
 
 
 def stale_days(warehouse: Warehouse, settings: Settings) -> list[date]:
-    """Landing days whose raw logs, or anything made from them, are missing or were made from other inputs."""
-    inside = set(landing_days(warehouse)) - set(outside(warehouse, settings.start_day))
-    embedder = pinned_name(settings.memory.embedder)
-    return [day for day in sorted(inside) if not _is_fresh(warehouse, day, embedder)]
+    """Days of logs or edits whose raw logs, or anything made from them, are missing or were made from other inputs."""
+    days = {*landing_days(warehouse), *edit_days(warehouse)}
+    inside = days - set(outside(warehouse, settings.start_day))
+    return [day for day in sorted(inside) if not _is_fresh(warehouse, day, settings)]
 
 
-def _is_fresh(warehouse: Warehouse, day: date, embedder: str) -> bool:
+def _is_fresh(warehouse: Warehouse, day: date, settings: Settings) -> bool:
     if not is_current(warehouse, day):
         return False
     try:
         for artefact, upstream in CHAIN.items():
-            fresh_header(warehouse, artefact, str(day), dict.fromkeys(upstream, str(day)))
+            header = fresh_header(warehouse, artefact, str(day), dict.fromkeys(upstream, str(day)))
+            if artefact == REFLECTIONS:
+                check_inputs(header, {RULE: rule_hash(settings)})
+        fresh_deltas(warehouse, day)
     except LineageError:
         return False
     memory = warehouse.header("curated_memory", str(day))
-    return memory is not None and memory.info["embedder"] == embedder
+    return memory is not None and memory.info["embedder"] == pinned_name(settings.memory.embedder)
 
 
 def blocks(days: Iterable[date]) -> list[tuple[date, date]]:
@@ -156,6 +175,12 @@ def blocks(days: Iterable[date]) -> list[tuple[date, date]]:
     return found
 
 
+def _spans(days: Iterable[date]) -> list[dict[str, str]]:
+    """Tags of one Dagster run for each unbroken range of days."""
+    names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [dict(zip(names, map(str, block), strict=True)) for block in blocks(days)]
+
+
 def latest_report(warehouse: Warehouse) -> tuple[dict[str, Any] | None, str | None]:
     """The eval report of the newest finished cycle, and the path of its page."""
     for cycle in reversed(cycles(warehouse)):
@@ -165,7 +190,9 @@ def latest_report(warehouse: Warehouse) -> tuple[dict[str, Any] | None, str | No
     return None, None
 
 
-def _materialize(instance: dg.DagsterInstance, settings: Settings, chosen: Sequence[Any], **where: Any) -> None:
+def _materialize(
+    instance: dg.DagsterInstance, settings: Settings, chosen: Sequence[Any], **where: Any
+) -> dg.ExecuteInProcessResult:
     """One Dagster run of the chosen assets and their checks, in this process.
 
     Raises:
@@ -193,6 +220,7 @@ def _materialize(instance: dg.DagsterInstance, settings: Settings, chosen: Seque
     if broken:
         said = {name: value.value for name, value in broken[0].metadata.items()}
         raise RunFailedError(f"asset check {broken[0].check_name} failed: {said}", remedy="see the check in the UI")
+    return result
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> RunFailedError:

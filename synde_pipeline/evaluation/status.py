@@ -15,6 +15,7 @@ from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED
 from synde_pipeline.models.registry import champion
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
+from synde_pipeline.reflection.daily import stale_reflections
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import SOURCE as EXAMPLES
@@ -34,6 +35,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "quarantined": _count(warehouse, QUARANTINE) + _quarantined_on_import(warehouse),
         "superseded": _count(warehouse, SUPERSEDED),
         "reflections": _count(warehouse, REFLECTIONS),
+        "stale_reflections": len(stale_reflections(warehouse, settings)),
         "memory_items": len(Memory.load(warehouse, settings.memory).bank(date.max).items),
         "examples": _count(warehouse, EXAMPLES),
         "cycles": len(cycles(warehouse)),

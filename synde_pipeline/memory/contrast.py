@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from synde_pipeline.memory.divergence import Parting, advice_of, n_tasks, opposite, partings
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.lessons import item_of
 from synde_pipeline.memory.workflows import Sources, goal_of, words
@@ -22,6 +23,9 @@ _BLOCK = 512
 """Failed runs compared at once: bounds the memory that similarities take."""
 _Z = 1.96
 """Width of the Wilson intervals: many features are compared, few may pass by chance."""
+
+
+_HALF = 0.5
 
 
 class _Difference(NamedTuple):
@@ -44,21 +48,23 @@ def contrasts(runs: Sequence[Delta], config: MemoryConfig, embed: EmbedKeys) -> 
     """
     if not runs:
         return
-    no_choice = Sources(runs).alternatives
-    within = [*_within_tasks(runs)]
+    either = Sources(runs).alternatives
+    trials = _trials(runs)
+    within = [*_within_tasks(trials)]
     known = {(found.tool, found.phrase) for found in within if found.gap > 0}
-    for found in _best(within, no_choice, config):
+    for found in _best(within, either, config):
         advice = _advice(found.tool, found.phrase, is_done=found.is_done)
         scope = f"tool:{found.tool}" if found.tool else ""
         description = f"Whenever {found.tool} is an option." if found.tool else "For every task."
-        texts = (advice, description, f"{advice}. {found.numbers}")
+        texts = (advice, description, found.numbers)
         yield item_of(runs[0], "strategy" if found.is_done else "pitfall", scope, texts, found.rows)
-    for goal, group in by_goal(runs, embed).items():
+    yield from _first_partings(trials, either, config)
+    for goal, group in by_goal([row for row in runs if row.path], embed).items():
         between = (found for found in _between_tasks(goal, group, config) if (found.tool, found.phrase) not in known)
-        for found in _best(between, no_choice, config):
+        for found in _best(between, either, config):
             advice = _advice(found.tool, found.phrase, is_done=found.is_done)
             description = f"For requests that end in {goal}; not for others."
-            texts = (f"To {words(goal)}: {advice[0].lower()}{advice[1:]}", description, f"{advice} {found.numbers}.")
+            texts = (f"To {words(goal)}: {advice[0].lower()}{advice[1:]}", description, found.numbers)
             yield item_of(group[0], "strategy" if found.is_done else "pitfall", f"tool:{goal}", texts, found.rows)
 
 
@@ -89,15 +95,35 @@ def by_goal(runs: Sequence[Delta], embed: EmbedKeys) -> dict[str, list[Delta]]:
     return groups
 
 
-def _within_tasks(runs: Sequence[Delta]) -> Iterator[_Difference]:
-    """Features that the successful trials of a task have more often than its failed ones, or less, in most tasks."""
-    trials: dict[str, dict[str, list[Delta]]] = defaultdict(lambda: defaultdict(list))
+def _trials(runs: Sequence[Delta]) -> list[dict[str, list[Delta]]]:
+    """Runs by outcome, of each task that has both."""
+    found: dict[str, dict[str, list[Delta]]] = defaultdict(dict)
     for row in runs:
-        trials[row.task_id][row.outcome].append(row)
+        found[row.task_id].setdefault(row.outcome, []).append(row)
+    return [sides for sides in found.values() if len(sides) > 1]
+
+
+def _first_partings(
+    trials: Sequence[dict[str, list[Delta]]], either: dict[str, str], config: MemoryConfig
+) -> Iterator[MemoryItem]:
+    """The steps at which failed trials first left the way of successful ones, if the tasks agree on the better way."""
+    found = partings(trials, either)
+    clear: list[tuple[int, Parting, int]] = []
+    for parting, rows in found.items():
+        n, n_against = n_tasks(rows), n_tasks(found.get(opposite(parting), ()))
+        if n >= config.min_tasks and _wilson(n / (n + n_against), n + n_against)[0] > _HALF:
+            clear.append((-n, parting, n + n_against))
+    for less_n, parting, total in sorted(clear)[: config.max_contrasts]:
+        advice = advice_of(parting)
+        numbers = f"Of {total} tasks whose trials parted there, {-less_n} were won that way."
+        texts = (advice, f"For tasks in which {parting.won} is an option.", numbers)
+        yield item_of(found[parting][0], "strategy", f"tool:{parting.won}", texts, found[parting])
+
+
+def _within_tasks(trials: Sequence[dict[str, list[Delta]]]) -> Iterator[_Difference]:
+    """Features that the successful trials of a task have more often than its failed ones, or less, in most tasks."""
     more: dict[tuple[str, str], dict[str, list[list[Delta]]]] = defaultdict(lambda: defaultdict(list))
-    for sides in trials.values():
-        if len(sides) < 2:
-            continue
+    for sides in trials:
         having = {side: _by_feature(rows) for side, rows in sides.items()}
         for feature in having["success"].keys() | having["failure"].keys():
             share = {side: len(having[side].get(feature, ())) / len(rows) for side, rows in sides.items()}
@@ -108,12 +134,10 @@ def _within_tasks(runs: Sequence[Delta]) -> Iterator[_Difference]:
         n = {side: len(tasks[side]) for side in ("success", "failure")}
         side = max(n, key=lambda side: n[side])
         total = sum(n.values())
-        gap = _wilson(n[side] / total, total)[0] - 0.5
-        numbers = f"Of {total} tasks whose trials differed in this, the {_ADJECTIVE[side]} trials did it in {n[side]}."
+        gap = _wilson(n[side] / total, total)[0] - _HALF
+        who = "successful trials did so" if side == "success" else "failed trials did otherwise"
+        numbers = f"Of {total} tasks whose trials differed in this, the {who} in {n[side]}."
         yield _Difference(gap, tool, phrase, side == "success", numbers, [row for rows in tasks[side] for row in rows])
-
-
-_ADJECTIVE = {"success": "successful", "failure": "failed"}
 
 
 def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Iterator[_Difference]:
@@ -127,7 +151,7 @@ def _between_tasks(goal: str, group: list[Delta], config: MemoryConfig) -> Itera
         share = {side: _task_share(tasks, with_it, side) for side, tasks in n_runs.items()}
         better, worse = ("success", "failure") if share["success"][0] > share["failure"][0] else ("failure", "success")
         gap = _wilson(*share[better])[0] - _wilson(*share[worse])[1]
-        numbers = f"({_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones)"
+        numbers = f"Done in {_percent(share['success'])} successful tasks, {_percent(share['failure'])} failed ones."
         yield _Difference(gap, tool, phrase, better == "success", numbers, with_it)
 
 

@@ -1,4 +1,4 @@
-"""`memory_deltas[D]` (Parquet) and `curated_memory[D]` (that day's rows in LanceDB)."""
+"""`memory_deltas[D]` (Parquet) and `curated_memory[D]` (that day's rows in LanceDB), people's edits included."""
 
 from datetime import date
 
@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.errors import LineageError
-from synde_pipeline.lineage import fresh_header
+from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.deltas import deltas_of
+from synde_pipeline.memory.edits import EDITS, edits_hash, read_edits
 from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.store import replace_day, to_table
 from synde_pipeline.records import content_hash
@@ -22,22 +23,31 @@ MEMORY = "curated_memory"
 
 
 def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Header:
-    """Write the day's deltas with their embeddings: a pure function of the day's reflections.
+    """Write the day's deltas with their embeddings: a pure function of the day's reflections and of people's edits.
 
     The content hash leaves the vectors out (their last bits differ between machines) and names the embedder instead.
 
     Raises:
-        LineageError: the day's reflections are missing or stale.
+        LineageError: the day's reflections are missing or stale, or an edit was tampered with.
     """
+    while True:
+        header = _publish_deltas(warehouse, day, config)
+        if header.inputs.get(EDITS, "") == edits_hash(warehouse, day):  # nobody edited meanwhile
+            return header
+
+
+def _publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Header:
     source = fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
+    edited = edits_hash(warehouse, day)
     deltas = [delta for reflection in load_reflections(warehouse, day) for delta in deltas_of(reflection, day)]
+    deltas += read_edits(warehouse, day)
     deltas.sort(key=lambda delta: delta.delta_id)
     embedder = pinned_name(config.embedder)
     header = Header(
         artefact=DELTAS,
         key=str(day),
         content_hash=content_hash({"deltas": [delta.delta_id for delta in deltas], "embedder": embedder}),
-        inputs={REFLECTIONS: source.content_hash},
+        inputs={REFLECTIONS: source.content_hash} | ({EDITS: edited} if edited else {}),
         counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
         info={"embedder": embedder},
     )
@@ -57,6 +67,19 @@ def _vectors(texts: list[str], embedder: str) -> NDArray[np.float32] | None:
     found = dict(zip(unique, encoder.embed(unique), strict=True)) if unique else {}
     found[""] = np.zeros(encoder.dim, np.float32)
     return np.stack([found[text] for text in texts])
+
+
+def fresh_deltas(warehouse: Warehouse, day: date) -> Header:
+    """Header of a day's deltas, which were made from the reflections and the edits that are there now.
+
+    Raises:
+        LineageError: they are missing or stale.
+    """
+    header = fresh_header(warehouse, DELTAS, str(day), {REFLECTIONS: str(day)})
+    edited = edits_hash(warehouse, day)
+    if edited or EDITS in header.inputs:
+        check_inputs(header, {EDITS: edited})
+    return header
 
 
 def check_embedder(warehouse: Warehouse, config: MemoryConfig) -> None:
@@ -82,7 +105,7 @@ def publish_memory(warehouse: Warehouse, day: date) -> Header:
     Raises:
         LineageError: the day's deltas are missing or stale.
     """
-    source = fresh_header(warehouse, DELTAS, str(day), {REFLECTIONS: str(day)})
+    source = fresh_deltas(warehouse, day)
     header = Header(
         artefact=MEMORY,
         key=str(day),

@@ -63,6 +63,8 @@ def _other_slot(a: Reading, b: Reading) -> bool:
 
 
 def _other_edit(a: Reading, b: Reading) -> bool:
+    if len(a.words ^ b.words) > 2 * _EDIT:
+        return False
     head = _n_equal(a.content, b.content)
     left, right = a.content[head:], b.content[head:]
     tail = _n_equal(left[::-1], right[::-1])

@@ -45,5 +45,5 @@ def _drafts(unit: Unit, rows: Sequence[Delta], config: MemoryConfig, embed: Embe
         return [*fold_place(adds, config)]
     if unit.kind != RUNS:
         return lessons(adds, embed, config.same)
-    runs = [row for row in rows if row.outcome in ("success", "failure") and row.path]
+    runs = [row for row in rows if row.outcome in ("success", "failure")]
     return [*contrasts(runs, config, embed), *workflows(runs, config), *preconditions(runs, config)]

@@ -72,9 +72,9 @@ class Edit(NamedTuple):
 
     @property
     def texts(self) -> dict[str, str]:
-        """The new texts; what is empty stays as it was."""
+        """The new texts; what is empty stays as it was, but for a description that a person emptied."""
         new = {"title": self.title, "description": self.description, "content": self.content}
-        return {name: text for name, text in new.items() if text}
+        return {name: text for name, text in new.items() if text or (self.is_human and name == "description")}
 
 
 @dataclass(frozen=True)

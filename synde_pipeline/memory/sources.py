@@ -13,6 +13,8 @@ from synde_pipeline.records import Delta, Outcome, Support
 from synde_pipeline.settings import MemoryConfig
 
 HUMAN = "human"
+ANY = "*"
+"""In the settings' trust: every source that is not named."""
 
 WhyNot = Callable[[Delta], str]
 """Row -> why it is not listened to; empty where it is."""
@@ -27,7 +29,7 @@ def distrust(source: str, quarantined: Iterable[str], config: MemoryConfig) -> s
     """Why a source system is not listened to; empty where it is. A person's quarantine holds without guards too."""
     if source in quarantined:
         return f"its source {source} is quarantined"
-    trust = config.trust.get(source, 1.0)
+    trust = config.trust.get(source, config.trust.get(ANY, 1.0))
     if config.guards and source != HUMAN and trust < config.min_trust:
         return f"its source {source} is trusted {trust:g}, less than {config.min_trust:g}"
     return ""

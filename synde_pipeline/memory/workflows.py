@@ -16,6 +16,8 @@ _MAX_PATHS = 24
 """Distinct paths of a goal that are intersected: those of the most tasks."""
 _MAX_WORKFLOWS = 2
 """Workflows kept for a goal."""
+_OR = " or "
+"""Between tools that look up the same and are one step."""
 _SCRATCH = frozenset({"calculate", "think"})
 """Tools that help to think anywhere: no step of a workflow."""
 
@@ -28,6 +30,11 @@ def words(tool: str) -> str:
 def goal_of(path: Path) -> str:
     """What a run was for: the last tool that changes something, else the last tool."""
     return next((tool for tool in reversed(path) if not is_read(tool)), path[-1])
+
+
+def plain_path(path: Path, either: Mapping[str, str]) -> Path:
+    """A path without tools that only help to think, and with one name for tools that look up the same."""
+    return tuple(either.get(tool, tool) for tool in path if tool not in _SCRATCH)
 
 
 class Sources:
@@ -44,14 +51,20 @@ class Sources:
                     field, _, source = origin.rpartition(" of ")
                     self._tasks[tool, argument][field, source].add(row.task_id)
 
-    def of(self, tool: str, n_tasks: int, either: Mapping[str, str]) -> list[str]:
-        """`order_id from orders of get_user_details`, for each argument whose commonest source has enough tasks."""
+    def of(self, tool: str, n_tasks: int, names: Mapping[str, str]) -> list[str]:
+        """`order_id from orders of get_user_details`, for each argument whose commonest source has enough tasks.
+
+        Args:
+            tool: whose arguments.
+            n_tasks: that show a source.
+            names: what a source is called instead.
+        """
         found = []
         for (user, argument), sources in sorted(self._tasks.items()):
             if user == tool:
                 (field, source), tasks = min(sources.items(), key=lambda pair: (-len(pair[1]), pair[0]))
                 if len(tasks) >= n_tasks:
-                    found.append(f"{argument} from {field} of {either.get(source, source)}")
+                    found.append(f"{argument} from {field} of {names.get(source, source)}")
         return found
 
     @property
@@ -66,7 +79,7 @@ class Sources:
             for tools in by_field.values():
                 joined = frozenset(tools).union(*(together.get(tool, ()) for tool in tools))
                 together |= dict.fromkeys(joined, joined)
-        return {tool: " or ".join(sorted(tools)) for tool, tools in together.items() if len(tools) > 1}
+        return {tool: _OR.join(sorted(tools)) for tool, tools in together.items() if len(tools) > 1}
 
 
 def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryItem]:
@@ -74,7 +87,7 @@ def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryIte
     either = Sources(runs).alternatives
     by_goal: dict[str, list[tuple[Path, Delta]]] = defaultdict(list)
     for row in runs:
-        path = tuple(either.get(tool, tool) for tool in row.path if tool not in _SCRATCH)
+        path = plain_path(row.path, either)
         if row.outcome == "success" and path:
             for goal in {tool for tool in path if not is_read(tool)} or {path[-1]}:
                 by_goal[goal].append((_way_to(goal, path), row))
@@ -85,11 +98,11 @@ def workflows(runs: Sequence[Delta], config: MemoryConfig) -> Iterator[MemoryIte
         for path, rows in ways:
             tasks = _tasks(rows)
             wholes = [held for other, held in every if path != other and _holds(other, path)]
-            if any(is_read(goal) or tasks <= held for held in wholes) or " or " in goal:
+            if any(is_read(goal) or tasks <= held for held in wholes) or _OR in goal:
                 continue  # a part of what leads to another goal
             extra = [tool for tool in path if tool not in ways[0][0]]
             title = f"How to {words(goal)}" + (f", with {words(extra[0])}" if extra else "")
-            steps = f"{_steps(path, rows, either)} ({len(tasks)} of {n_tasks} successful tasks)"
+            steps = f"{_steps(path, rows)} ({len(tasks)} of {n_tasks} successful tasks)"
             texts = (title, f"For requests that need {goal}; not for others.", steps)
             yield item_of(rows[0], "workflow", f"tool:{goal}", texts, rows)
 
@@ -148,12 +161,13 @@ def _holds(path: Path, part: Path) -> bool:
     return all(tool in rest for tool in part)
 
 
-def _steps(path: Path, rows: Sequence[Delta], either: Mapping[str, str]) -> str:
+def _steps(path: Path, rows: Sequence[Delta]) -> str:
     """The steps, numbered, each with where its arguments come from."""
     sources = Sources(rows)
-    n_tasks = max(2, len(_tasks(rows)) // 3)
+    n_enough = max(2, len(_tasks(rows)) // 3)
+    number = {tool: f"step {n}" for n, step in enumerate(path, 1) for tool in step.split(_OR)}
     parts = []
-    for number, tool in enumerate(path, 1):
-        arguments = [text for one in tool.split(" or ") for text in sources.of(one, n_tasks, either)]
-        parts.append(f"{number}. {tool}" + (f" ({', '.join(dict.fromkeys(arguments))})" if arguments else ""))
+    for n, step in enumerate(path, 1):
+        arguments = [text for tool in step.split(_OR) for text in sources.of(tool, n_enough, number)]
+        parts.append(f"{n}. {step}" + (f" ({', '.join(dict.fromkeys(arguments))})" if arguments else ""))
     return " ".join(parts)

@@ -15,13 +15,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from synde_pipeline.errors import ChatTemplateError
-from synde_pipeline.prompting.parts import Budget, Header, StepSpan, TextEncoder, Turn, Window, cuts, item_text
+from synde_pipeline.prompting.parts import LEARNED, Budget, Header, StepSpan, TextEncoder, Turn, Window, cuts, item_text
 from synde_pipeline.prompting.template import ChatTemplate, Flags, Skeleton, Slot
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PromptConfig
 
 _ASK = "Work on the task. Answer with the name of a tool on one line and its arguments below."
-_LEARNED = "\n\nLearned from earlier tasks:"
 _NOTHING = "(nothing new)"
 """What a user turn says where the log shows the agent nothing: between parallel calls."""
 
@@ -180,7 +179,7 @@ class ChatLayout:
 
     def _header(self, task: str, memory: Sequence[MemoryItem]) -> Header:
         lines = [self._texts.text(item_text(item).rstrip()) for item in memory]
-        return self._texts.header(task.strip(), lines, self._texts.text(_LEARNED), self._budget.header)
+        return self._texts.header(task.strip(), lines, self._texts.text(LEARNED), self._budget.header)
 
     def _step(self, turn: Turn) -> _Step:
         elide, budget = self._texts.elide, self._budget

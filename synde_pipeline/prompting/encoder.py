@@ -56,6 +56,10 @@ class PromptEncoder:
         """Tokens of a control marker of the marker layout, one where the tokenizer knows it."""
         return self._markers.markers[control]
 
+    def item(self, item: MemoryItem) -> list[int]:
+        """Tokens of one memory item in the marker layout."""
+        return self._markers.item(item)
+
     def is_prefix_stable(self, turns: Iterable[Turn]) -> bool:
         """Whether one sequence can hold all these steps: each step's prompt and answer is a prefix of what follows."""
         return self._layout.is_prefix_stable(turns)

@@ -62,7 +62,7 @@ class MarkerLayout:
 
     def prompt(self, task: str, memory: Sequence[MemoryItem]) -> Window:
         """Task and memory."""
-        lines = [self._item(item) for item in memory]
+        lines = [self.item(item) for item in memory]
         found = self._texts.header(task, lines, self.markers[MEMORY], self._budget.header)
         ids = [*self.markers[TASK], *found.task, *found.memory]
         return Window(ids, n_context_tokens=len(found.memory), n_elided=found.n_elided)
@@ -82,7 +82,7 @@ class MarkerLayout:
             windows.append(window)
         return windows
 
-    def _item(self, item: MemoryItem) -> list[int]:
+    def item(self, item: MemoryItem) -> list[int]:
         """One memory item. The embedded base reads what holds at a place in the words of its own actions."""
         if not item.place or self._avoid is None:
             return self._texts.text(item_text(item))

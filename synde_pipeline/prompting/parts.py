@@ -12,6 +12,8 @@ TASK, MEMORY, SEE, THINK, ACT, ARGS, END = CONTROLS
 PAD = "<|pad|>"
 AVOID = "<|avoid|>"
 """Marker that only the embedded base knows: the options behind it failed."""
+LEARNED = "\n\nLearned from earlier tasks:"
+"""Lead of the memory items in a chat's system turn."""
 
 
 class Turn(Protocol):

@@ -184,8 +184,8 @@ class MemoryItem(Record):
 
     @property
     def task_ids(self) -> frozenset[str]:
-        """The distinct tasks behind the item."""
-        return frozenset(support.task_id for support in self.supports)
+        """The distinct tasks behind the item; a person's word is none."""
+        return frozenset(support.task_id for support in self.supports if support.task_id)
 
     @property
     def key_text(self) -> str:

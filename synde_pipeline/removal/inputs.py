@@ -16,10 +16,11 @@ from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE, has_landing
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
 from synde_pipeline.memory.daily import DELTAS, MEMORY, publish_deltas, publish_memory
+from synde_pipeline.memory.edits import edits_hash
 from synde_pipeline.memory.store import replace_all
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
-from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.reflection.daily import reflect_again
 from synde_pipeline.removal.request import landed, parsed
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse, rows_hash, write_atomically
@@ -140,12 +141,13 @@ def _rewrite_day(warehouse: Warehouse, key: str, gone: Gone, config: MemoryConfi
     there = [name for name in DAILY if warehouse.header(name, key)]
     day = date.fromisoformat(key)
     _rewrite_raw_logs(warehouse, day, gone)
-    if not load_raw_logs(warehouse, day) and not has_landing(warehouse, day) and not _rows(warehouse, key):
+    has_edits = bool(edits_hash(warehouse, day))
+    if not (load_raw_logs(warehouse, day) or has_landing(warehouse, day) or _rows(warehouse, key) or has_edits):
         for name in DAILY:
             shutil.rmtree(warehouse.path(name, key), ignore_errors=True)
         return
     if REFLECTIONS in there:
-        publish_reflections(warehouse, day)
+        reflect_again(warehouse, day)
     if SOURCE in there:
         _rewrite_examples(warehouse, key, gone.uids)
     if DELTAS in there:

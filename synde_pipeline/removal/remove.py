@@ -14,6 +14,7 @@ from typing import Any
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.lease import lease
+from synde_pipeline.llm import purge_answers
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import make_private
 from synde_pipeline.logs.tombstones import ARTEFACT, active_path, bury, hashed, refuse_while_removing, tombstones
@@ -44,7 +45,8 @@ _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
     "copies outside this warehouse: the native log files, exported adapters and reports, backups",
-    "Dagster's history holds counts, hashes and cycle keys of earlier runs, no texts; its logs may name a path",
+    "Dagster's history holds counts, hashes and cycle keys of earlier runs, no texts; its logs may name a path or, "
+    "where a language model did not answer, a trajectory's uid",
 )
 
 
@@ -152,6 +154,7 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     gone = Gone(frozenset(journal["uids"]), Request.model_validate(journal["request"]).day)
     n_rows = purge_landing(warehouse, gone) if gone.uids else 0
     _copy(warehouse, copy)
+    n_answers = purge_answers(copy, gone.uids)
     say(f"{len(journal['days'])} days are written anew")
     rewrite_days(copy, journal["days"], gone, settings.memory)
     replay = _replay(warehouse, copy, settings, journal, say)
@@ -159,7 +162,13 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     # A cycle that history does not freeze any more cannot be out of it.
     out = {replay.renamed[key] for key in journal["cycles_out"] if key in replay.renamed}
     lost = replay.decisions.lost
-    return {"landing_rows": n_rows, "trained_again": replay.rebuilt, "cycles_now": sorted(out), "decisions_lost": lost}
+    return {
+        "landing_rows": n_rows,
+        "llm_answers": n_answers,
+        "trained_again": replay.rebuilt,
+        "cycles_now": sorted(out),
+        "decisions_lost": lost,
+    }
 
 
 def _replay(old: Warehouse, new: Warehouse, settings: Settings, journal: dict[str, Any], say: Say) -> Replay:
@@ -228,6 +237,7 @@ def _certify(warehouse: Warehouse, journal: dict[str, Any]) -> dict[str, Any]:
         "decisions_lost": journal["decisions_lost"],
         "purged": {
             "landing_rows": journal["landing_rows"],
+            "llm_answers": journal.get("llm_answers", 0),
             "days": journal["days"],
             "memory_versions": "all but the newest",
             "reports": [name for name in changed if name.startswith("eval_reports[")],

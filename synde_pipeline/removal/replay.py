@@ -23,7 +23,7 @@ from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.records import Trajectory
-from synde_pipeline.reflection.rules import reflect
+from synde_pipeline.reflection.daily import reflect_as_then
 from synde_pipeline.removal.decisions import Decisions
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
@@ -204,7 +204,7 @@ class Replay:
             if uid in claimed:
                 changed[uid] = claimed[uid]
             elif uid in past:
-                changed[uid] = examples_of(past[uid], reflect(past[uid]), self.settings.training)
+                changed[uid] = examples_of(past[uid], reflect_as_then(self.new, past[uid]), self.settings.training)
         return changed
 
     @cached_property

@@ -17,6 +17,7 @@ CLAIMS = "claims.json"
 
 STUDIES = {
     "notes": "synde_pipeline.studies.notes_benchmark:study",
+    "poisoning": "synde_pipeline.studies.poisoning:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 

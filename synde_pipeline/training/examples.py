@@ -74,6 +74,7 @@ def examples_of(trajectory: Trajectory, reflection: Reflection, config: Training
     """
     if split_of(trajectory.task_id) != "train":
         return []
+    trajectory = trajectory.model_copy(update={"outcome": reflection.outcome})  # judged, where the log says nothing
     signals = signals_of(trajectory, reflection, config)
     if not set(signals) & {"imitate", "avoid"}:
         return []

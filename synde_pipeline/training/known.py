@@ -12,7 +12,7 @@ from synde_pipeline.logs.parquet import from_table
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.records import Trajectory
-from synde_pipeline.reflection.rules import reflect
+from synde_pipeline.reflection.daily import reflect_as_then
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.arrivals import Day, Known, arrival_of, arrivals
@@ -55,7 +55,7 @@ def memory_at(warehouse: Warehouse, config: MemoryConfig, known: Known | None) -
             if now.get(item.trace_uid) == item.content_hash:
                 deltas += [d for d in ledger if d.trace_uid == item.trace_uid]
             else:
-                deltas += deltas_of(reflect(item), item.day)
+                deltas += deltas_of(reflect_as_then(warehouse, item), item.day)
     return Memory(deltas, config, memory.vectors)
 
 

@@ -45,6 +45,14 @@ def logs_of(days: Sequence[date], *, per_day: int, domain: str = "library") -> l
     return found
 
 
+def train_logs(day: date, n: int, domain: str = "library") -> list[Trajectory]:
+    """Some logs of tasks that are learned from, the first with a tool error that it mended."""
+    logs = logs_of([day], per_day=4 * n, domain=domain)
+    mended = [item for item in logs if split_of(item.task_id) == "train" and item.steps[0].success is False]
+    others = [item for item in logs if split_of(item.task_id) == "train" and item not in mended]
+    return [*mended[:1], *others][:n]
+
+
 def freeze_two_cycles(warehouse: Warehouse) -> list[Cycle]:
     """Logs of two domains on one day, up to their frozen cycles; the older one comes first."""
     logs = [item for domain in ("archive", "library") for item in logs_of([DAY], per_day=8, domain=domain)]

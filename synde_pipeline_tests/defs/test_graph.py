@@ -20,6 +20,7 @@ EDGES = {
     "memory_deltas": {"reflections"},
     "curated_memory": {"memory_deltas"},
     "notes": {"reflections"},
+    "memory_audit": {"curated_memory"},
     "training_examples": {"raw_logs", "reflections"},
     "training_buffer": {"training_examples"},
     "base_model": {"training_examples", "curated_memory"},
@@ -100,7 +101,7 @@ def test_all_daily_assets_share_one_partitions_object_so_a_backfill_is_one_run()
 
 def test_the_jobs_hold_the_daily_chain_and_one_training_cycle(loaded):
     graph = loaded.resolve_asset_graph()
-    daily_names = {asset.key.to_user_string() for asset in DAILY_ASSETS} | {"training_buffer", "notes"}
+    daily_names = {asset.key.to_user_string() for asset in DAILY_ASSETS} | {"training_buffer", "notes", "memory_audit"}
     cycle_names = set(EDGES) - daily_names - {"notes_benchmark"}
     for job, names in {"daily_chain": daily_names, "training_cycle": cycle_names}.items():
         selected = loaded.resolve_job_def(job).asset_layer.selected_asset_keys

@@ -36,13 +36,14 @@ def mixed(n: int, good=GOOD, bad=BAD):
 def test_what_only_the_successful_trials_of_the_tasks_do_becomes_a_strategy():
     item = folded(*mixed(6))["Call pay"]
     assert (item.kind, item.scope) == ("strategy", "tool:pay")
-    assert item.content == "Call pay. Of 6 tasks whose trials differed in this, the successful trials did it in 6."
+    assert item.content == "Of 6 tasks whose trials differed in this, the successful trials did so in 6."
     assert len(item.task_ids) == 6
 
 
 def test_what_only_the_failed_trials_of_the_tasks_do_becomes_a_pitfall():
     item = folded(*mixed(6, BAD, (*BAD, ("close", {}, "ok", True))))["Do not call close"]
     assert (item.kind, item.scope) == ("pitfall", "tool:close")
+    assert item.content == "Of 6 tasks whose trials differed in this, the failed trials did otherwise in 6."
 
 
 def test_looking_something_up_is_never_blamed():
@@ -64,7 +65,7 @@ def test_trials_of_a_task_count_as_one_task():
 def test_a_task_that_is_left_out_is_not_counted():
     runs = mixed(6)
     item = folded(*runs, without_task=runs[0].task_id)["Call pay"]
-    assert item.content.startswith("Call pay. Of 5 tasks")
+    assert item.content.startswith("Of 5 tasks")
 
 
 def test_no_difference_between_success_and_failure_teaches_nothing():
@@ -97,12 +98,30 @@ def test_which_of_two_tools_that_find_the_same_is_called_teaches_nothing():
     assert not [title for title in titles if title.startswith(("Call find", "Do not"))]
 
 
+def test_the_step_at_which_failed_trials_left_the_way_of_successful_ones_is_named():
+    slow = (GOOD[0], ("wait", {}, "", True), *GOOD[1:])
+    left = (GOOD[0], ("cancel", {"l": "1"}, "done", True), *GOOD[1:], ("wait", {}, "", True))
+    item = folded(*mixed(6, slow, left))["After find, call wait, not cancel"]
+    assert (item.kind, item.scope) == ("strategy", "tool:wait")
+    assert item.content.endswith("Of 6 tasks whose trials parted there, 6 were won that way.")
+    assert "Begin with find instead of ending without it" in folded(*mixed(6, GOOD, ()))
+
+
+def test_partings_on_which_tasks_disagree_teach_nothing():
+    other = (GOOD[0], ("close", {}, "ok", True), GOOD[2])
+    runs = [
+        *mixed(6, GOOD, other),
+        *[run(k, o, c) for k in range(6, 12) for o, c in (("success", other), ("failure", GOOD))],
+    ]
+    assert not [title for title in folded(*runs) if title.startswith("After")]
+
+
 def test_similar_tasks_are_contrasted_where_no_task_has_both_outcomes():
     wins = [run(k, "success", GOOD) for k in range(8)]
     like = [run(k, "failure", LOST) for k in range(8, 16)]
     item = folded(*wins, *like)["To renew: do not call cancel"]
     assert item.kind == "pitfall"
-    assert item.content == "Do not call cancel (0% of 8 successful tasks, 100% of 8 failed ones)."
+    assert item.content == "Done in 0% of 8 successful tasks, 100% of 8 failed ones."
 
 
 def test_a_failed_run_is_compared_with_successes_of_similar_tasks_only():
@@ -124,4 +143,5 @@ def test_a_failed_run_is_compared_with_a_success_of_its_own_task_before_one_that
 def test_only_the_clearest_differences_of_a_group_are_kept(most):
     good = (*GOOD, ("close", {}, "ok", True))
     found = folded(*mixed(8, good, BAD), config=MemoryConfig(embedder="hashing", max_contrasts=most))
-    assert sum(item.kind == "strategy" for item in found.values()) == most
+    assert sum(title.startswith("Call") for title in found) == most
+    assert sum(title.startswith("After") for title in found) == most

@@ -45,7 +45,7 @@ def test_steps_say_where_their_arguments_come_from():
     flow = ["renew: take loan from loans of get_member", "renew: take desk from the result of find"]
     runs = [evidence(k, ["find", "get_member", "renew"], features=flow) for k in range(3)]
     assert found(runs)["How to renew"].content.startswith(
-        "1. find 2. get_member 3. renew (desk from the result of find, loan from loans of get_member)"
+        "1. find 2. get_member 3. renew (desk from the result of step 1, loan from loans of step 2)"
     )
 
 
@@ -58,7 +58,7 @@ def test_tools_that_find_the_same_are_one_step():
         )
         for k, by in enumerate(("card", "name", "card", "name"))
     ]
-    assert "1. find_by_card or find_by_name 2. get_member (id from the result of find_by_card or find_by_name)" in (
+    assert "1. find_by_card or find_by_name 2. get_member (id from the result of step 1)" in (
         found(runs)["How to renew"].content
     )
 

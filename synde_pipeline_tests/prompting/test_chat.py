@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synde_pipeline.prompting import CONTROLS, PromptEncoder
-from synde_pipeline.prompting.chat import _ASK, _LEARNED, _NOTHING
+from synde_pipeline.prompting.chat import _ASK, _NOTHING, LEARNED
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PromptConfig
 from synde_pipeline.training.examples import ExampleTurn
@@ -50,7 +50,7 @@ def item(content: str) -> MemoryItem:
 
 def messages(name: str, steps, memory=()) -> list[dict]:
     """The conversation, written down by hand."""
-    learned = _LEARNED + "".join(f"\n- t. {one.content}" for one in memory) if memory else ""
+    learned = LEARNED + "".join(f"\n- t. {one.content}" for one in memory) if memory else ""
     system, thinks = _ASK + learned, bool(FAMILIES[name].marks)
     found = [{"role": "system", "content": system}] if FAMILIES[name].has_system else []
     for k, one in enumerate(steps):

@@ -55,6 +55,7 @@ def test_any_text_gets_an_answer_and_always_the_same(text):
 
 
 @needs_shared
+@pytest.mark.slow
 def test_hardly_any_result_of_the_recorded_logs_is_suspect():
     texts = {
         step.result

@@ -84,7 +84,7 @@ def live(warehouse: Warehouse, settings: Settings, script: Sequence[Step], judge
 
 def materialise(warehouse: Warehouse, day, settings: Settings) -> None:
     publish_raw_logs(warehouse, day)
-    publish_reflections(warehouse, day)
+    publish_reflections(warehouse, day, settings)
     publish_deltas(warehouse, day, settings.memory)
     publish_memory(warehouse, day)
     publish_examples(warehouse, day, settings)

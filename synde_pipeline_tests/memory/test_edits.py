@@ -1,0 +1,192 @@
+"""People's edits as files: written once, of their own day, found in the day's deltas whatever else is made again."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from synde_pipeline.errors import InputError, LineageError
+from synde_pipeline.lineage import fresh_header
+from synde_pipeline.memory.daily import DELTAS, MEMORY, fresh_deltas, publish_deltas, publish_memory
+from synde_pipeline.memory.editor import apply_edits
+from synde_pipeline.memory.edits import (
+    EDITS,
+    adding,
+    edit_days,
+    edits_hash,
+    lesson_of,
+    pinning,
+    quarantining,
+    read_edits,
+    record,
+    restoring,
+    retiring,
+    rewriting,
+    signed,
+)
+from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.records import MemoryItem
+from synde_pipeline.removal.inputs import Gone, purge_landing, rewrite_days
+from synde_pipeline.settings import MemoryConfig, Settings
+from synde_pipeline.storage import Warehouse, write_atomically
+from synde_pipeline_tests.helpers import land, trajectory
+from synde_pipeline_tests.memory.test_curate import TRAIN
+from synde_pipeline_tests.memory.test_store import materialise
+
+CONFIG = MemoryConfig(embedder="hashing")
+TEXTS = {"title": "Ask first", "description": "When a member calls.", "content": "Ask for the card number."}
+ITEM = MemoryItem(item_id="ab12", domain="library", kind="strategy", scope="site:zormek", supports=(), **TEXTS)
+
+
+def an_add(**texts: str):
+    return adding(lesson_of(kind="strategy", scope="", **(TEXTS | texts)), "library")
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def settings_of(warehouse: Warehouse) -> Settings:
+    return Settings(home=warehouse.root.parent, memory=CONFIG)
+
+
+def test_an_edit_is_a_persons_delta_of_today(warehouse):
+    (edit,) = record(warehouse, [an_add()])
+    assert (edit.source, edit.task_id, edit.outcome) == ("human", "", "unknown")
+    assert edit.at is not None
+    assert abs(datetime.now(UTC) - edit.at) < timedelta(minutes=5)
+    assert edit.day == edit.effective_day == edit.at.date()
+    assert edit.trace_uid.startswith("human:")
+    assert read_edits(warehouse, edit.day) == [edit]
+    assert edit_days(warehouse) == [edit.day]
+
+
+def test_what_edits_say_of_an_item():
+    said = {
+        (edit.op, edit.value, edit.target, edit.domain, edit.scope)
+        for edit in (
+            rewriting(ITEM, {"content": "new"}),
+            pinning(ITEM),
+            pinning(ITEM, is_pinned=False),
+            retiring(ITEM),
+            quarantining(ITEM),
+            restoring(ITEM),
+            quarantining("evil"),
+            restoring("source:evil"),
+        )
+    }
+    here = ("ab12", "library", "site:zormek")
+    assert said == {
+        ("UPDATE", "text", *here),
+        ("UPDATE", "pin", *here),
+        ("UPDATE", "unpin", *here),
+        ("SUPERSEDE", "retire", *here),
+        ("SUPERSEDE", "quarantine", *here),
+        ("UPDATE", "restore", *here),
+        ("SUPERSEDE", "quarantine", "source:evil", "", ""),
+        ("UPDATE", "restore", "source:evil", "", ""),
+    }
+    new = rewriting(ITEM, {"content": "new"})
+    assert (new.title, new.description, new.content) == (ITEM.title, ITEM.description, "new")
+
+
+def test_of_two_edits_the_later_one_has_the_later_time_even_if_the_clock_goes_back(warehouse):
+    ahead = signed(retiring(ITEM), datetime.now(UTC) + timedelta(seconds=30))
+    path = warehouse.path(EDITS, str(ahead.day)) / f"{ahead.trace_uid.removeprefix('human:')}.json"
+    write_atomically(path, ahead.model_dump_json())
+    first, second = record(warehouse, [restoring(ITEM), pinning(ITEM)])
+    assert first.day != ahead.day or ahead.at < first.at  # a test that runs at midnight sees two days
+    assert first.at < second.at
+
+
+@pytest.mark.parametrize("change", ["content", "day", "name", "folder", "garbage"])
+def test_an_edit_that_was_tampered_with_is_refused(change, warehouse):
+    (edit,) = record(warehouse, [an_add()])
+    folder = warehouse.path(EDITS, str(edit.day))
+    path = folder / f"{edit.trace_uid.removeprefix('human:')}.json"
+    day = edit.day
+    if change == "content":
+        path.write_text(path.read_text().replace("card number", "password"))
+    elif change == "day":
+        yesterday = edit.model_copy(update={"effective_day": edit.day - timedelta(1)})
+        path.write_text(yesterday.model_dump_json())
+    elif change == "name":
+        path.rename(folder / "0000.json")
+    elif change == "folder":
+        day = edit.day - timedelta(1)
+        folder.rename(warehouse.path(EDITS, str(day)))
+    else:
+        path.write_text("{")
+    with pytest.raises(LineageError):
+        read_edits(warehouse, day)
+
+
+def test_a_days_deltas_hold_its_edits_and_name_them_as_an_input(warehouse):
+    day = today()
+    land(warehouse, [trajectory(day=day)])
+    materialise(warehouse, day)
+    before = warehouse.header(DELTAS, str(day))
+    assert EDITS not in before.inputs
+    apply_edits(warehouse, settings_of(warehouse), [an_add()])
+    after = warehouse.header(DELTAS, str(day))
+    assert after.inputs == before.inputs | {EDITS: edits_hash(warehouse, day)}
+    assert after.content_hash != before.content_hash
+    assert len([row for row in read_ledger(warehouse)[0] if row.source == "human"]) == 1
+    data = warehouse.table_path(DELTAS, str(day)).read_bytes()
+    materialise(warehouse, day)
+    assert warehouse.table_path(DELTAS, str(day)).read_bytes() == data  # law 4
+
+
+def test_a_day_without_logs_can_be_edited(warehouse):
+    (edit,) = apply_edits(warehouse, settings_of(warehouse), [an_add()])
+    rows, _ = read_ledger(warehouse)
+    assert rows == [edit]
+    fresh_header(warehouse, MEMORY, str(edit.day), {DELTAS: str(edit.day)})
+
+
+def test_an_edit_that_was_stored_but_not_published_makes_the_day_stale(warehouse):
+    (first,) = apply_edits(warehouse, settings_of(warehouse), [an_add()])
+    record(warehouse, [an_add(title="Another")])  # as if killed before publishing
+    with pytest.raises(LineageError, match=EDITS):
+        fresh_deltas(warehouse, first.day)
+    with pytest.raises(LineageError, match=EDITS):
+        publish_memory(warehouse, first.day)
+    publish_deltas(warehouse, first.day, CONFIG)
+    publish_memory(warehouse, first.day)
+    assert len(read_ledger(warehouse)[0]) == 2
+
+
+def test_no_secret_is_kept_and_empty_words_are_refused(warehouse):
+    secret = "ghp_" + "a1" * 20
+    (edit,) = record(warehouse, [an_add(content=f"use {secret}")])
+    assert secret not in edit.content
+    for wrong in ({"title": " "}, {"content": ""}):
+        with pytest.raises(InputError, match="is empty"):
+            an_add(**wrong)
+    with pytest.raises(InputError, match="kind"):
+        lesson_of(kind="rumour", scope="", **TEXTS)
+    for wrong in ("", "a:b"):
+        with pytest.raises(InputError, match="no source system"):
+            quarantining(wrong)
+
+
+def test_edits_made_at_once_are_all_there(warehouse):
+    edits = [an_add(title=f"Lesson {word}") for word in ("one", "two", "three", "four")]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda edit: apply_edits(warehouse, settings_of(warehouse), [edit]), edits))
+    rows, _ = read_ledger(warehouse)
+    assert {row.title for row in rows} == {edit.title for edit in edits}
+    fresh_deltas(warehouse, rows[0].day)
+
+
+def test_taking_a_days_last_log_out_leaves_its_edits(warehouse):
+    gone = trajectory(task=TRAIN[0], day=today())
+    land(warehouse, [gone])
+    materialise(warehouse, today())
+    (edit,) = apply_edits(warehouse, settings_of(warehouse), [an_add()])
+    assert len(read_ledger(warehouse)[0]) > 1
+    what = Gone(frozenset([gone.trace_uid]))
+    purge_landing(warehouse, what)
+    rewrite_days(warehouse, [str(edit.day)], what, CONFIG)
+    assert read_ledger(warehouse)[0] == [edit]
+    fresh_deltas(warehouse, edit.day)
