@@ -87,8 +87,8 @@ class Standing(NamedTuple):
 
 def backing(item: MemoryItem, min_tasks: int) -> int:
     """Distinct tasks behind an item; a person's word is as good as `min_tasks`."""
-    tasks = item.task_ids
-    return max(len(tasks) - 1, min_tasks) if "" in tasks else len(tasks)
+    is_said = any(not support.task_id for support in item.supports)
+    return max(len(item.task_ids), min_tasks if is_said else 0)
 
 
 Without = Callable[[], tuple[int, int]]
