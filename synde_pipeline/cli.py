@@ -21,6 +21,7 @@ from synde_pipeline import (
     cli_lab,
     cli_memory,
     cli_models,
+    cli_query,
     cli_recall,
     cli_studies,
 )
@@ -57,6 +58,8 @@ app.command("gc")(cli_models.collect_garbage)
 app.command("train")(cli_cycles.train)
 app.command("lineage")(cli_cycles.lineage)
 app.command("remove")(cli_cycles.remove)
+app.command("status")(cli_query.show_status)
+app.command("sql")(cli_query.query_sql)
 app.command("recall")(cli_recall.recall)
 app.command("bench")(cli_bench.bench)
 app.command("study")(cli_studies.study)
@@ -208,45 +211,6 @@ def _print_run(summary: Any) -> None:
     print(f"\ndomain {report['domain']} alone (cycle {report['cycle']})")
     print(text_table(report))
     print(f"\nreport: {summary.report_path}")
-
-
-@app.command("status")
-def show_status(as_json: AsJson = False) -> None:
-    """Say what is in the warehouse.
-
-    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, stale_reflections (days whose
-    reflections are missing or follow other logs or settings), memory_items, examples, cycles,
-    cycles_due, adapters, models, base, champion, latest_report.
-    """
-    from synde_pipeline.evaluation.status import status
-
-    found = status(load())
-    if as_json:
-        _print_json(found)
-        return
-    width = max(map(len, found))
-    for name, value in found.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
-
-
-@app.command("sql")
-def query_sql(
-    query: Annotated[str, typer.Argument(help='For example "select domain, count(*) from raw_logs group by domain".')],
-    as_json: AsJson = False,
-) -> None:
-    """Ask the warehouse in SQL (DuckDB).
-
-    Tables: raw_logs, quarantine, superseded, reflections, memory_deltas, training_examples, cycles, training_shards.
-    JSON: {"rows": [...]}.
-    """
-    from synde_pipeline.evaluation.query import sql
-
-    frame = sql(Warehouse(load().warehouse), query)
-    if as_json:
-        text = frame.to_json(orient="records", date_format="iso", default_handler=str)
-        _print_json({"rows": json.loads(text or "[]")})
-    else:
-        print(frame.to_string(index=False))
 
 
 @app.command("base")

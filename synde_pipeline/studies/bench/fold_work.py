@@ -76,7 +76,7 @@ def _subjects(n: int, rng: random.Random) -> list[dict[str, Any]]:
             found.append(said | {"title": said["title"].removesuffix(_EMPHASIS) + _EMPHASIS})
             continue
         about = {"domain": f"domain{k % _DOMAINS}", "scope": f"tool:tool{k // _DOMAINS % _SCOPES}"}
-        words = [" ".join(rng.choices(_WORDS, k=n)) for n in (3, 5, 10)]
+        words = [" ".join(rng.choices(_WORDS, k=n)) for n in (6, 6, 10)]
         texts = dict(zip(("title", "description", "content"), words, strict=True))
         found.append(about | {"kind": rng.choice(_KINDS), **texts})
     return found

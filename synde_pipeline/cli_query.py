@@ -1,0 +1,52 @@
+"""`synde status`, `synde sql`: what is in the warehouse. `cli` puts them among the others."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from synde_pipeline.settings import load
+from synde_pipeline.storage import Warehouse
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def show_status(as_json: AsJson = False) -> None:
+    """Say what is in the warehouse.
+
+    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, stale_reflections (days whose
+    reflections are missing or follow other logs or settings), memory_items, examples, cycles,
+    cycles_due, adapters, models, base, champion, latest_report.
+    """
+    from synde_pipeline.evaluation.status import status
+
+    found = status(load())
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def query_sql(
+    query: Annotated[str, typer.Argument(help='For example "select domain, count(*) from raw_logs group by domain".')],
+    as_json: AsJson = False,
+) -> None:
+    """Ask the warehouse in SQL (DuckDB).
+
+    Tables: raw_logs, quarantine, superseded, reflections, memory_deltas, training_examples, cycles, training_shards.
+    JSON: {"rows": [...]}.
+    """
+    from synde_pipeline.evaluation.query import sql
+
+    frame = sql(Warehouse(load().warehouse), query)
+    if as_json:
+        text = frame.to_json(orient="records", date_format="iso", default_handler=str)
+        _print_json({"rows": json.loads(text or "[]")})
+    else:
+        print(frame.to_string(index=False))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))
