@@ -46,8 +46,9 @@ class ReflectionConfig(Config):
 
     engine: Literal["rules", "llm"] = "rules"
     """`rules` is offline and deterministic; `llm` asks the endpoint of `LlmConfig`; `SYNDE_REFLECTOR`."""
-    judge: Literal["off", "rules", "llm"] = "rules"
-    """Who judges runs whose outcome the log does not say."""
+    judge: Literal["off", "rules", "llm"] = "off"
+    """Who judges runs whose outcome the log does not say; `SYNDE_JUDGE`. Off: they stay unknown. `rules` was right in
+    .55 of 432 recorded runs, where always saying success would have been right in .58."""
     max_steps: int = Field(default=40, ge=4)
     """Steps of a trajectory that a prompt shows: the first and the last ones of longer runs."""
     second_look: bool = False
