@@ -18,7 +18,7 @@ from synde_pipeline_tests.helpers import synde, synde_json
 
 SECOND = adding(lesson_of(kind="note", scope="", title="Hours", description="", content="We open at nine."), "library")
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ("--title", "Who is calling", "--content", "Ask for the card number first.", "--domain", "library")
+WORDS = ("--title", "Who is calling", "--content", "Ask for the member's name first.", "--domain", "library")
 YESTERDAY = str(datetime.now(UTC).date() - timedelta(days=1))
 
 
@@ -60,7 +60,7 @@ def test_an_added_item_is_active_and_listed_and_unknown_the_day_before(person):
     assert called_json("memory", "list", "--as-of", YESTERDAY, home=home)["items"] == []
     assert called_json("memory", "list", "--kind", "pitfall", home=home)["items"] == []
     shown = called_json("memory", "show", item_id[:6], home=home)
-    assert shown["item"]["content"] == "Ask for the card number first."
+    assert shown["item"]["content"] == "Ask for the member's name first."
     assert [edit["op"] for edit in shown["edits"]] == ["ADD"]
 
 
@@ -76,10 +76,10 @@ def test_every_edit_is_undone_by_another_one(tmp_path):
         assert called_json(*words, home=tmp_path)["item"]["status"] == status
     assert called_json("memory", "pin", item_id, home=tmp_path)["item"]["pinned"] is True
     assert called_json("memory", "unpin", item_id, home=tmp_path)["item"]["pinned"] is False
-    new = called_json("memory", "edit", item_id, "--content", "Ask for the name.", home=tmp_path)["item"]
+    new = called_json("memory", "edit", item_id, "--content", "Ask for the address.", home=tmp_path)["item"]
     assert new["id"] == item_id
     found = called_json("memory", "show", item_id, home=tmp_path)
-    assert (found["item"]["title"], found["item"]["content"]) == ("Who is calling", "Ask for the name.")
+    assert (found["item"]["title"], found["item"]["content"]) == ("Who is calling", "Ask for the address.")
     assert [edit["value"] for edit in found["edits"]] == [
         "", "retire", "restore", "quarantine", "restore", "pin", "unpin", "text",
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_an_imported_file_with_other_words_changes_the_item(person, tmp_path):
     path.write_text(text)
     other = tmp_path / "other"
     called("memory", "import", str(path), home=other)
-    path.write_text(text.replace("card number", "library card"))
+    path.write_text(text.replace("member's name", "library card"))
     assert called_json("memory", "import", str(path), home=other)["changed"] == [item_id]
     assert "library card" in called("memory", "show", item_id, home=other)
 
@@ -146,7 +146,7 @@ def test_an_imported_file_with_other_words_changes_the_item(person, tmp_path):
 def test_without_words_the_editor_opens(tmp_path):
     item_id = called_json("memory", "add", *WORDS, home=tmp_path)["item"]["id"]
     editor = tmp_path / "editor.sh"
-    editor.write_text("#!/bin/sh\nsed -i 's/card number/full name/' \"$1\"\n")
+    editor.write_text("#!/bin/sh\nsed -i 's/member.s name/full name/' \"$1\"\n")
     editor.chmod(0o755)
     environment = {**os.environ, "SYNDE_HOME": str(tmp_path), "EDITOR": str(editor)}
     terminal, side = pty.openpty()
@@ -202,9 +202,9 @@ def test_an_audit_of_one_good_item_passes_and_changes_nothing(person):
     home, _ = person
     before = sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*") if path.is_file())
     found = called_json("audit", home=home)
+    assert found["findings"] == []
     assert found["passed"] is True
     assert found["domains"]["library"]["items"] == 1
-    assert found["findings"] == []
     text = called("audit", home=home)
     assert "near_duplicates" in text
     assert sorted((path, path.stat().st_mtime_ns) for path in home.rglob("*") if path.is_file()) == before

@@ -34,8 +34,10 @@ def test_recall_shows_items_with_score_and_reason_and_the_same_ids_each_time(liv
     assert titles[:2] == [("extract", "works at the place"), ("nav", "works at the place")]
     assert titles[2][1] == "holds all over the domain"
     assert found["items"][0]["score"] >= found["items"][1]["score"]
-    assert found == synde_json("recall", "extract and renew", "--scope", SCOPE, home=lived)
-    assert len(synde_json("recall", "extract", "--scope", SCOPE, "--k", "1", home=lived)["items"]) == 1
+    assert (
+        found["items"][:2]
+        == synde_json("recall", "extract and renew", "--scope", SCOPE, "--k", "2", home=lived)["items"]
+    )
 
 
 def test_explain_says_where_items_come_from_and_what_kept_others_out(lived):
@@ -45,14 +47,15 @@ def test_explain_says_where_items_come_from_and_what_kept_others_out(lived):
     assert {support["task_id"] for support in now["supports"][now["items"][0]["id"]]} == {
         f"test:library:{task}" for task in TRAIN[:3]
     }
-    then = synde_json(*words, "--as-of", str(DAY), home=lived)
+    own = f"test:library:{TRAIN[0]}"
+    then = synde_json(*words, "--as-of", str(DAY), "--without-task", own, home=lived)
     assert then["left_out"]["not_known_yet"] == 1
-    assert then["as_of"] == str(DAY)
+    assert (then["as_of"], then["without_task"]) == (str(DAY), own)
     assert then["bank"]["hash"] != now["bank"]["hash"]
-    without = synde_json(*words, "--without-task", f"test:library:{TRAIN[0]}", home=lived)
-    assert all(
-        support["task_id"] != f"test:library:{TRAIN[0]}" for found in without["supports"].values() for support in found
-    )
+    assert {support["task_id"] for found in then["supports"].values() for support in found} >= {
+        f"test:library:{TRAIN[1]}"
+    }
+    assert all(support["task_id"] != own for found in then["supports"].values() for support in found)
     said = synde(*words, home=lived).stdout
     assert now["items"][0]["id"] in said
     assert now["bank"]["hash"][:16] in said
@@ -84,7 +87,6 @@ def test_several_domains_have_to_be_told_apart(tmp_path):
     wrong = synde("recall", "renew", home=tmp_path, check=False)
     assert wrong.returncode == 2
     assert "--domain airline or library" in wrong.stderr
-    assert synde_json("recall", "renew", "--domain", "library", home=tmp_path)["domain"] == "library"
 
 
 def test_help_documents_the_keys(tmp_path):

@@ -123,7 +123,7 @@ def run(
             done = _materialize(instance, llm_settings, DAILY_ASSETS, tags=span)
             llm_settings = with_what_is_left(llm_settings, done)
         say("notes, training buffer")
-        materialize([notes, training_buffer], tags={}, forced=forced)
+        _materialize(instance, llm_settings, [notes, training_buffer], tags={}, forced=forced)
         while due := due_cycles(warehouse):
             cycle = due[0]
             say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")

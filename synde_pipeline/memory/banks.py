@@ -12,6 +12,7 @@ from pathlib import Path
 from synde_pipeline.lease import lease
 from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import check_embedder
+from synde_pipeline.memory.embed import pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import delta_ids, read_rows, read_vectors
@@ -41,7 +42,8 @@ def bank_as_of(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
 
 
 def _inputs(ids: list[str], config: MemoryConfig) -> dict[str, str]:
-    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(config.model_dump(exclude=_SHOWING))}
+    settings = config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)}
+    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings)}
 
 
 def _kept(warehouse: Warehouse, as_of: date, inputs: dict[str, str]) -> Bank | None:
@@ -68,7 +70,7 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
         content_hash=content_hash({"bank": bank.bank_hash, "inputs": inputs}),
         inputs=inputs,
         counts={"active": len(bank.items), "others": len(bank.others), "orphans": len(bank.orphans)},
-        info={"bank_hash": bank.bank_hash, "embedder": config.embedder},
+        info={"bank_hash": bank.bank_hash, "embedder": pinned_name(config.embedder)},
     )
 
     def write(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """`ContextMemory`: what an agent's own code needs of the memory: add a lesson, recall some, look back to a day.
 
 memory = ContextMemory("data")
-memory.add("Ask for the card number first.", domain="library", title="Who is calling")
+memory.add("Ask for the member's name first.", domain="library", title="Who is calling")
 memory.recall("Please renew my loan.", domain="library")
 memory.as_of(date(2025, 1, 14)).items()
 """

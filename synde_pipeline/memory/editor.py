@@ -49,7 +49,7 @@ def publish_day(warehouse: Warehouse, settings: Settings, day: date) -> None:
     try:
         fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
     except LineageError:
-        publish_reflections(warehouse, day)
+        publish_reflections(warehouse, day, settings)
     publish_deltas(warehouse, day, settings.memory)
     publish_memory(warehouse, day)
 

@@ -13,7 +13,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline.errors import InputError
+from synde_pipeline.llm import rule_of
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
+from synde_pipeline.memory.notes_llm import AskFor, LlmLearner
 from synde_pipeline.memory.notes_text import Wording, n_words
 from synde_pipeline.memory.sources import distrust, source_of
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
@@ -68,18 +71,30 @@ def example_of(run: Reflection, weight: float = 1) -> Example:
     return Example(frozenset(filter(WORDING.can_say, said)), ENDS[run.outcome], weight)
 
 
-def notes_of(runs: Sequence[Reflection], config: NotesConfig, learner: Learner | None = None) -> str:
+def notes_of(runs: Sequence[Reflection], config: NotesConfig, ask_for: AskFor | None = None) -> str:
     """Read the runs of one domain, in order, into notes; the last, unfinished window is read too.
 
     Several trials of a task weigh as much as one: what counts is tasks.
+
+    Raises:
+        InputError: a language model should learn, and there is none to ask.
     """
-    learner = learner or RuleLearner(WORDING, config, MIN_TASKS)
     trials = Counter(run.task_id for run in runs)
     examples = [example_of(run, 1 / trials[run.task_id]) for run in runs]
-    notes = ""
-    for window in _parts(examples, config.minibatch * config.accumulation):
-        notes = learner.learn(notes, list(_parts(window, config.minibatch)))
+    size, notes = config.minibatch * config.accumulation, ""
+    for start in range(0, len(examples), size):
+        learner = _learner(config, [run.trace_uid for run in runs[: start + size]], ask_for)
+        notes = learner.learn(notes, list(_parts(examples[start : start + size], config.minibatch)))
     return notes
+
+
+def _learner(config: NotesConfig, uids: Sequence[str], ask_for: AskFor | None) -> Learner:
+    """Who learns; a prompt about a window rests on the runs up to it, so later runs leave its answer valid."""
+    if config.engine == "rules":
+        return RuleLearner(WORDING, config, MIN_TASKS)
+    if ask_for is None:
+        raise InputError("notes.engine is llm", expected="a language model to ask", remedy="set it to rules")
+    return LlmLearner(WORDING, config, ask_for(uids))
 
 
 def _parts(items: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
@@ -91,11 +106,17 @@ def _parts(items: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
 
 
 def notebook(
-    warehouse: Warehouse, domain: str, as_of: date, settings: Settings, *, without_task: str | None = None
+    warehouse: Warehouse,
+    domain: str,
+    as_of: date,
+    settings: Settings,
+    *,
+    without_task: str | None = None,
+    ask_for: AskFor | None = None,
 ) -> str:
     """A domain's notes as of any day, from the reflections in the warehouse."""
     runs = (run for run in _trusted(warehouse, as_of, settings.memory) if run.domain == domain)
-    return notes_of(runs_of(runs, as_of, without_task=without_task), settings.notes)
+    return notes_of(runs_of(runs, as_of, without_task=without_task), settings.notes, ask_for)
 
 
 def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[Reflection]:
@@ -107,14 +128,19 @@ def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterato
                     yield run
 
 
-def publish_notes(warehouse: Warehouse, settings: Settings) -> Header:
-    """Write the notes of every domain, as of the last day: Markdown and JSON. Unchanged reflections cost nothing."""
+def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | None = None) -> Header:
+    """Write the notes of every domain, as of the last day: Markdown and JSON. Unchanged reflections cost nothing.
+
+    Raises:
+        InputError: a language model should learn, and there is none to ask.
+    """
     headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
     inputs = {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}
     config = settings.notes
     rule = {
         "config": config.model_dump(mode="json"),
         "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+        "llm": rule_of(settings.llm) if config.engine == "llm" else {},
     }
     known = warehouse.header(ARTEFACT, "")
     if known is not None and known.inputs == inputs and known.info["rule"] == rule:
@@ -122,7 +148,7 @@ def publish_notes(warehouse: Warehouse, settings: Settings) -> Header:
     domains: dict[str, list[Reflection]] = {}
     for run in runs_of(_trusted(warehouse, date.max, settings.memory), date.max):
         domains.setdefault(run.domain, []).append(run)
-    pages = {domain: page_of(domain, runs, notes_of(runs, config)) for domain, runs in sorted(domains.items())}
+    pages = {domain: page_of(domain, runs, notes_of(runs, config, ask_for)) for domain, runs in sorted(domains.items())}
 
     def write(folder: Path) -> None:
         for domain, page in pages.items():

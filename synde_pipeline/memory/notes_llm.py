@@ -1,4 +1,4 @@
-"""The notes' other learner: a language model does the induction and the revision, in the same grammar. Pure but for it.
+"""The notes' other learner: a language model does the induction and the revision, in the same grammar.
 
 It is shown examples in the notebook's own words, never a log's text. What it answers counts only as far as it can be
 read back: other lines, lines beyond the budget and changes of the words that momentum keeps are dropped here.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from synde_pipeline.llm import Llm, Message, Request
 from synde_pipeline.memory.notes import Example
 from synde_pipeline.memory.notes_text import Wording, kept, within_budget
 from synde_pipeline.settings import NotesConfig
@@ -27,6 +28,9 @@ class NotesAnswer(BaseModel):
 
 Ask = Callable[[Sequence[Turn], type[NotesAnswer]], NotesAnswer]
 """Puts messages to a language model, and comes back with an answer of the given shape."""
+
+AskFor = Callable[[Sequence[str]], Ask]
+"""Uids of the trajectories that a prompt rests on -> what puts it to a language model."""
 
 _ROLE = """\
 You keep a short notebook of rules that you find in examples. Each rule is one sentence of exactly this form, with the \
@@ -78,3 +82,12 @@ class LlmLearner:
         answer = self.ask([("system", role), ("user", question)], NotesAnswer)
         said = dict.fromkeys(" ".join(sentence.split()) for sentence in answer.sentences)
         return [line for line in said if self.wording.read(line)]
+
+
+def asking(llm: Llm) -> AskFor:
+    """Put prompts to a language model; removing a trajectory removes the answers that it had part in."""
+
+    def ask_for(uids: Sequence[str]) -> Ask:
+        return lambda turns, shape: llm.ask(Request(tuple(Message(*turn) for turn in turns), shape, tuple(uids)))  # type: ignore[arg-type]
+
+    return ask_for

@@ -16,6 +16,7 @@ ARTEFACT = "studies"
 CLAIMS = "claims.json"
 
 STUDIES = {
+    "blockrank": "synde_pipeline.studies.blockrank:study",
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
 }

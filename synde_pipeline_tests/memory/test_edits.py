@@ -26,8 +26,9 @@ from synde_pipeline.memory.edits import (
 )
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import MemoryItem
+from synde_pipeline.reflection.daily import load_reflections
 from synde_pipeline.removal.inputs import Gone, purge_landing, rewrite_days
-from synde_pipeline.settings import MemoryConfig, Settings
+from synde_pipeline.settings import MemoryConfig, ReflectionConfig, Settings
 from synde_pipeline.storage import Warehouse, write_atomically
 from synde_pipeline_tests.helpers import land, trajectory
 from synde_pipeline_tests.memory.test_curate import TRAIN
@@ -142,6 +143,14 @@ def test_a_day_without_logs_can_be_edited(warehouse):
     rows, _ = read_ledger(warehouse)
     assert rows == [edit]
     fresh_header(warehouse, MEMORY, str(edit.day), {DELTAS: str(edit.day)})
+
+
+def test_a_day_that_an_edit_publishes_first_is_read_as_the_settings_say(warehouse):
+    land(warehouse, [trajectory(task=TRAIN[0], day=today(), outcome="unknown")])
+    settings = settings_of(warehouse).model_copy(update={"reflection": ReflectionConfig(judge="off")})
+    (edit,) = apply_edits(warehouse, settings, [an_add()])
+    (reflection,) = load_reflections(warehouse, edit.day)
+    assert reflection.label_source == "none"
 
 
 def test_an_edit_that_was_stored_but_not_published_makes_the_day_stale(warehouse):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from synde_pipeline.memory.notes import infer
+from synde_pipeline.memory.notes import RuleLearner, infer
 from synde_pipeline.studies import notes_benchmark
 from synde_pipeline.studies.creatures import (
     ATTRIBUTES,
@@ -22,7 +22,7 @@ from synde_pipeline.studies.creatures import (
 from synde_pipeline.studies.notes_benchmark import TITLE, Benchmark
 from synde_pipeline.studies.notes_claims import claims_of, difference, verdict_of
 from synde_pipeline.studies.notes_page import render, text_grid
-from synde_pipeline.studies.notes_runs import Cell, Curve, run
+from synde_pipeline.studies.notes_runs import Cell, Curve, read, run
 from synde_pipeline_tests.helpers import synde_json
 
 
@@ -134,6 +134,12 @@ def test_runs_are_deterministic_and_full_momentum_stops_changing(world):
     assert first == again
     assert not any(first.changes[len(first.changes) // 2 :])
     assert first.numbers()["deviation"] == 0.0
+
+
+@pytest.mark.parametrize("cell", [Cell(0.5, 4, 0.2), Cell(0.5, 1, 0.2, carry=0.9, max_words=140)])
+def test_counting_once_for_all_settings_changes_nothing(cell):
+    small = World.of(5, n_samples=200)
+    assert read(small, cell, RuleLearner(WORDING, cell.config)) == run(small, cell)
 
 
 def test_success_alone_teaches_less_than_labels(world):
