@@ -40,7 +40,7 @@ _STAYS = {LANDING, ARTEFACT, "leases"}
 """What is never copied: landing is rewritten in place, because agents go on writing there."""
 _DROPPED = {CHECKPOINTS, MOMENTS, FISHER, BASE_REPLAY, BANKS, NOTES}
 """What is not carried over: it was computed from what goes, and is made again where it is asked for. States of
-interrupted trainings, statistics of cycles, folded banks, notes, texts of a base that may have been built from the logs."""
+interrupted trainings, statistics of cycles, banks, notes, texts of a base that may have been built from the logs."""
 _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
