@@ -87,8 +87,8 @@ class Standing(NamedTuple):
 
 def backing(item: MemoryItem, min_tasks: int) -> int:
     """Distinct tasks behind an item; a person's word is as good as `min_tasks`."""
-    is_said = any(not support.task_id for support in item.supports)
-    return max(len(item.task_ids), min_tasks if is_said else 0)
+    n_tasks, is_said = len(item.task_ids), any(not support.task_id for support in item.supports)
+    return max(n_tasks, min_tasks) if is_said else n_tasks
 
 
 Without = Callable[[], tuple[int, int]]

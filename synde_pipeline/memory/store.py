@@ -178,7 +178,7 @@ def _known(warehouse: Warehouse, as_of: date | None, columns: list[str], which: 
     found = [rows for rows in found if len(rows)]
     if len(found) > 1:
         raise LineageError(
-            "the ledger's vectors have different dimensions",
+            "the ledger's vectors have several lengths",
             expected="one embedder's",
             remedy="`synde run` to embed every landed day again",
         )

@@ -30,11 +30,11 @@ def full(words: Words) -> Prepared:
 
 
 def incremental(words: Words) -> Prepared:
-    """The hash of the bank after the rows of a recent day changed: they shrink by every tenth row, and grow back."""
+    """The hash of the bank after the rows of a recent day changed: every tenth goes, and comes back."""
     made, config = work(**words), MemoryConfig()
     rows = made.on(_CHANGED)
     fewer = rows.take([k for k in range(len(rows)) if k % 10])
-    versions = cycle([fewer, rows])
+    versions = cycle([rows, fewer])
     state = {"fold": Fold(Ledger.read(made.table), config, made.embed)}
     state["fold"].bank(_AS_OF)
 
