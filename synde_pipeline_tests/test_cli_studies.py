@@ -40,7 +40,7 @@ def test_without_a_name_the_studies_are_listed(home):
 def test_an_unknown_study_is_refused_by_name(home):
     result = synde("study", "nonsense", home=home, check=False)
     assert result.returncode == 2
-    assert "no study is called 'nonsense'; expected notes" in result.stderr
+    assert "no study is called 'nonsense'; expected blockrank or notes" in result.stderr
     with pytest.raises(InputError):
         study_of("nonsense")
 

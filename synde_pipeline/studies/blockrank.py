@@ -1,4 +1,4 @@
-"""BlockRank against the embedder: does the base's own attention rank memory items better, and what does it cost?
+"""BlockRank against the embedder: whether the base's own attention ranks memory items better, and what it costs.
 
 How the base is asked, the layer and the signal tokens are chosen on tasks of the split `gate`; reported are `report`
 tasks on other places (`blockrank_questions`). Intervals are clustered by place, differences are paired by task.

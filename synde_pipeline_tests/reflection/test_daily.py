@@ -102,8 +102,9 @@ def test_held_out_tasks_are_read_by_rules_because_nothing_learns_from_them(serve
 def test_rules_ask_nobody_and_need_no_endpoint(warehouse):
     land(warehouse, LOGS)
     publish_raw_logs(warehouse, DAY)
-    header = publish_reflections(warehouse, DAY)
-    assert header.counts["judged"] == 1
+    assert publish_reflections(warehouse, DAY).counts["judged"] == 0
+    rules = Settings(reflection=ReflectionConfig(judge="rules"))
+    assert publish_reflections(warehouse, DAY, rules).counts["judged"] == 1
     assert not (warehouse.root / "llm_cache").exists()
 
 
