@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of
+from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, named
 from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.records import MemoryItem
 
@@ -22,7 +22,7 @@ def recall_loops(subject: Subject) -> Iterator[Finding]:
             run = subject.runs.get(support.trace_uid)
             (echoes if run and like & subject.shown(run) else own).add(support.task_id)
         if echoes and "" not in own and len(own) < subject.config.min_tasks:
-            says = f"{len(echoes)} of {len(item.task_ids)} tasks behind {item.title!r} were shown what it says"
+            says = f"{len(echoes)} of {len(item.task_ids)} tasks behind {named(item)} were shown what it says"
             yield finding_of("recall_loops", [item], says)
 
 
@@ -42,7 +42,7 @@ def never_retrieved(subject: Subject) -> Iterator[Finding]:
             and (not item.place or run.scope == item.scope)
         ]
         if len(could) >= subject.limits.could_have:
-            says = f"{item.title!r} was never shown, though {len(could)} runs since {since} were shown other items"
+            says = f"{named(item)} was never shown, though {len(could)} runs since {since} were shown other items"
             yield finding_of("never_retrieved", [item], says)
 
 
@@ -55,7 +55,7 @@ def more_harm(subject: Subject) -> Iterator[Finding]:
     """Active items with which at least as many tasks failed as succeeded."""
     for item in subject.bank.items:
         if item.harmful >= max(item.helpful, subject.limits.min_harmful):
-            says = f"{item.harmful} tasks failed with {item.title!r}, {item.helpful} succeeded"
+            says = f"{item.harmful} tasks failed with {named(item)}, {item.helpful} succeeded"
             yield finding_of("more_harm", [item], says)
 
 
@@ -70,9 +70,9 @@ def single_source(subject: Subject) -> Iterator[Finding]:
         if "human" in mine or not uids:
             continue
         if len(uids) == 1:
-            yield finding_of("single_source", [item], f"{item.title!r} rests on {next(iter(uids))} alone")
+            yield finding_of("single_source", [item], f"{named(item)} rests on {next(iter(uids))} alone")
         elif len(mine) == 1 and len(systems[item.domain] - {"human"}) > 1:
-            yield finding_of("single_source", [item], f"{item.title!r} rests on the source {next(iter(mine))} alone")
+            yield finding_of("single_source", [item], f"{named(item)} rests on the source {next(iter(mine))} alone")
 
 
 def _systems(item: MemoryItem) -> set[str]:
@@ -89,7 +89,7 @@ def stale(subject: Subject) -> Iterator[Finding]:
         last = max([*_days(subject, item), *(run.day for run in subject.shown_in.get(item.item_id, ()))], default=None)
         now = newest.get(item.domain)
         if last and now and now - last > timedelta(subject.limits.stale_days) and not item.pinned:
-            yield finding_of("stale", [item], f"{item.title!r} has had no support and was not shown since {last}")
+            yield finding_of("stale", [item], f"{named(item)} has had no support and was not shown since {last}")
 
 
 def orphans(subject: Subject) -> Iterator[Finding]:

@@ -118,6 +118,11 @@ def finding_of(fault: str, items: Iterable[MemoryItem], says: str, remedy: str =
     return Finding(fault, ids, found[0].domain, says, remedy or f"synde memory retire {ids[0]}")
 
 
+def named(item: MemoryItem) -> str:
+    """What a person calls an item: its title, and its place where it has one."""
+    return f"{item.title!r} ({item.scope})" if item.place else repr(item.title)
+
+
 def weaker_first(a: MemoryItem, b: MemoryItem) -> tuple[MemoryItem, MemoryItem]:
     """The two, the one with fewer tasks behind it first."""
     first, second = sorted((a, b), key=lambda item: (len(item.task_ids), item.item_id))

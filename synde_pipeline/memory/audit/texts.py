@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from synde_pipeline.logs.redact import PATTERNS
-from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, text_of, weaker_first
+from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, named, text_of, weaker_first
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.reflection.injection import why_suspect
 
@@ -18,14 +18,14 @@ def exact_duplicates(subject: Subject) -> Iterator[Finding]:
         groups[item.domain, item.place, " ".join(text_of(item).casefold().split())].append(item)
     for group in groups.values():
         for a, b in combinations(group, 2):
-            yield finding_of("exact_duplicates", weaker_first(a, b), f"both say {a.title!r}")
+            yield finding_of("exact_duplicates", weaker_first(a, b), f"both say {named(a)}")
 
 
 def near_duplicates(subject: Subject) -> Iterator[Finding]:
     """Items whose texts are near, whatever guards keep them apart: two that are meant to differ may stay."""
     for a, b in subject.near_pairs:
         if " ".join(text_of(a).casefold().split()) != " ".join(text_of(b).casefold().split()):
-            yield finding_of("near_duplicates", weaker_first(a, b), f"{a.title!r} is near {b.title!r}")
+            yield finding_of("near_duplicates", weaker_first(a, b), f"{named(a)} is near {named(b)}")
 
 
 _AGAINST = frozenset(["not", "never", "don't", "dont", "avoid", "without", "cannot", "can't", "no", "skip", "refuse"])
@@ -47,7 +47,7 @@ def contradictions(subject: Subject) -> Iterator[Finding]:
     pairs |= {(a.item_id, b.item_id): (a, b) for a, b in subject.near_pairs if a.scope == b.scope}
     for a, b in pairs.values():
         if _is_opposite(a, b, subject.limits.overlap):
-            says = f"{a.title!r} ({a.kind}) against {b.title!r} ({b.kind})"
+            says = f"{named(a)} ({a.kind}) against {named(b)} ({b.kind})"
             yield finding_of("contradictions", weaker_first(a, b), says)
 
 
@@ -80,4 +80,4 @@ def suspects(subject: Subject) -> Iterator[Finding]:
     for item in subject.bank.items:
         why = why_suspect(text_of(item))
         if why:
-            yield finding_of("suspects", [item], f"{item.title!r}: {why}", f"synde quarantine item {item.item_id}")
+            yield finding_of("suspects", [item], f"{named(item)}: {why}", f"synde quarantine item {item.item_id}")
