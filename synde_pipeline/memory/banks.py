@@ -16,6 +16,7 @@ from synde_pipeline.memory.embed import pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import delta_ids, read_rows, read_vectors
+from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Header, Warehouse
@@ -62,7 +63,8 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
     table, vectors = read_rows(warehouse, as_of), read_vectors(warehouse, as_of)
     ledger = Ledger.read(table)
     known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
-    bank = Fold(ledger, config, Memory([], config, known).embed).bank(as_of)
+    kept = KeptVectors(warehouse, pinned_name(config.embedder))
+    bank = Fold(ledger, config, Memory([], config, known, kept).embed).bank(as_of)
     inputs = _inputs(table["delta_id"].to_pylist(), config)  # of the rows that were folded, whatever came meanwhile
     header = Header(
         artefact=BANKS,

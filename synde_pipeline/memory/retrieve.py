@@ -17,10 +17,11 @@ from synde_pipeline.memory.bounded import Bounded
 from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.domain import Folded
-from synde_pipeline.memory.embed import get_embedder
+from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.select import Answer, Shelf, select
 from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import Delta, MemoryItem, Trajectory, place_of
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
@@ -58,6 +59,8 @@ class Memory:
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> unit vector, filled from the ledger and grown by need."""
+    kept: KeptVectors | None = field(default=None, repr=False, compare=False)
+    """Where vectors of texts that the fold words outlive this process."""
     _shelves: Bounded[tuple[int, str], tuple[Folded, Shelf]] = field(
         default_factory=lambda: Bounded(_MOST_ITEMS, lambda kept: 1 + len(kept[1].items)), repr=False
     )
@@ -75,7 +78,7 @@ class Memory:
         check_embedder(warehouse, config)
         deltas, vectors = read_ledger(warehouse)
         known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True)}
-        return cls(deltas, config, known)
+        return cls(deltas, config, known, KeptVectors(warehouse, pinned_name(config.embedder)))
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Embed texts through the cache; returns shape (n, dim). The embedder is loaded when a text is new."""
@@ -83,9 +86,14 @@ class Memory:
             return np.zeros((0, 0), np.float32)
         with self._lock:
             missing = sorted(set(texts) - self.vectors.keys())
+            if missing and self.kept:
+                self.vectors |= self.kept.find(missing)
+                missing = [text for text in missing if text not in self.vectors]
             if missing:
-                embedder = get_embedder(self.config.embedder)
-                self.vectors |= dict(zip(missing, embedder.embed(missing), strict=True))
+                found = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))
+                self.vectors |= found
+                if self.kept:
+                    self.kept.add(found)
             return np.stack([self.vectors[text] for text in texts])
 
     @property

@@ -20,6 +20,7 @@ from synde_pipeline.logs.landing import make_private
 from synde_pipeline.logs.tombstones import ARTEFACT, active_path, bury, hashed, refuse_while_removing, tombstones
 from synde_pipeline.memory.banks import BANKS
 from synde_pipeline.memory.notebook import ARTEFACT as NOTES
+from synde_pipeline.memory.vectors import VECTORS
 from synde_pipeline.models.adapters import CHECKPOINTS
 from synde_pipeline.models.registry import FILE as CHAMPION
 from synde_pipeline.models.registry import champion
@@ -38,9 +39,9 @@ Say = Callable[[str], None]
 
 _STAYS = {LANDING, ARTEFACT, "leases"}
 """What is never copied: landing is rewritten in place, because agents go on writing there."""
-_DROPPED = {CHECKPOINTS, MOMENTS, FISHER, BASE_REPLAY, BANKS, NOTES}
+_DROPPED = {CHECKPOINTS, MOMENTS, FISHER, BASE_REPLAY, BANKS, NOTES, VECTORS}
 """What is not carried over: it was computed from what goes, and is made again where it is asked for. States of
-interrupted trainings, statistics of cycles, banks, notes, texts of a base that may have been built from the logs."""
+interrupted trainings, statistics of cycles, banks, notes, vectors, texts of a base that the logs may have built."""
 _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
