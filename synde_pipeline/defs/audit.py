@@ -11,6 +11,8 @@ from synde_pipeline.memory.audit.plots import trend_svg
 from synde_pipeline.memory.audit.report import FAULTS, Audit, Check, audit
 from synde_pipeline.memory.editor import today
 
+_SHOWN = 20
+"""Findings of one fault that a check names."""
 _SEVERITY = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 
 
@@ -37,8 +39,11 @@ def memory_audit(synde: Synde) -> dg.MaterializeResult:
 
 
 def _result(found: Audit, check: Check) -> dg.AssetCheckResult:
-    mine = [finding for finding in found.findings if finding.fault == check.fault]
-    lines = [f"* {finding.says}: `{finding.remedy}`" for finding in mine[:20]]
+    # Dagster's history outlives a removal: it is given ids, no texts and no uids.
+    known = {item.item_id for item in (*found.bank.items, *found.bank.others)}
+    mine = [known.intersection(finding.items) for finding in found.findings if finding.fault == check.fault]
+    lines = [f"* {' '.join(f'`{item_id}`' for item_id in sorted(ids))}" for ids in mine[:_SHOWN] if ids]
+    said = "\n".join([*lines, "\n`synde audit` says why, and what mends it"]) if mine else "none"
     return dg.AssetCheckResult(
         check_name=check.fault,
         passed=check.passed,
@@ -47,7 +52,7 @@ def _result(found: Audit, check: Check) -> dg.AssetCheckResult:
             "n": check.n,
             "share": check.share,
             "max_share": check.max_share,
-            "findings": dg.MetadataValue.md("\n".join(lines) or "none"),
+            "findings": dg.MetadataValue.md(said),
         },
     )
 

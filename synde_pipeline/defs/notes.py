@@ -28,12 +28,11 @@ def notes(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResu
     if header is None:
         return dg.MaterializeResult(metadata={**said, **spent})
     folder = warehouse.folder(ARTEFACT, "")
-    pages = {domain: (folder / f"{domain}.md").read_text("utf-8") for domain in header.info["domains"]}
     return dg.MaterializeResult(
         metadata={
             **metadata_of(header),
-            "folder": dg.MetadataValue.path(str(folder.resolve())),
-            **{f"notes_{domain}": dg.MetadataValue.md(page) for domain, page in pages.items()},
+            # No texts: Dagster's history outlives a removal.
+            **{f"notes_{d}": dg.MetadataValue.path(str((folder / f"{d}.md").resolve())) for d in header.info["domains"]},
             **said,
             **spent,
         }

@@ -1,12 +1,20 @@
 """The audit as an asset: numbers and a picture for Dagster's pages, and a check for each fault."""
 
+from datetime import date
+
 import dagster as dg
 
 from synde_pipeline.defs.audit import memory_audit
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.memory.audit.report import FAULTS
+from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.settings import Settings
-from synde_pipeline_tests.memory.test_audit import clean, plant_contradictions, plant_secrets  # noqa: F401 - a fixture
+from synde_pipeline_tests.memory.test_audit import (  # noqa: F401 - a fixture
+    clean,
+    plant_contradictions,
+    plant_recall_loops,
+    plant_secrets,
+)
 from synde_pipeline_tests.memory.test_store import CONFIG
 
 
@@ -35,4 +43,16 @@ def test_faults_fail_their_checks_and_no_other(clean):  # noqa: F811
     assert {name for name, check in checks.items() if not check.passed} == {"contradictions", "secrets"}
     assert checks["secrets"].severity == dg.AssetCheckSeverity.ERROR
     assert checks["contradictions"].severity == dg.AssetCheckSeverity.WARN
-    assert "synde memory retire" in checks["contradictions"].metadata["findings"].value
+    assert "`synde audit` says why" in checks["contradictions"].metadata["findings"].value
+
+
+def test_dagsters_history_which_no_removal_rewrites_gets_ids_and_neither_texts_nor_uids(clean):  # noqa: F811
+    for plant in (plant_contradictions, plant_secrets, plant_recall_loops):
+        plant(clean)
+    metadata, checks = audited(clean)
+    told = str([metadata, *(check.metadata for check in checks.values())])
+    bank = Memory.load(clean, CONFIG).bank(date.max)
+    items = [*bank.items, *bank.others]
+    assert any(item.item_id in told for item in items)
+    assert [item.title for item in items if item.title in told] == []
+    assert [uid for item in items for uid in (s.trace_uid for s in item.supports) if uid in told] == []
