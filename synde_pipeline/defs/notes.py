@@ -32,7 +32,9 @@ def notes(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResu
         metadata={
             **metadata_of(header),
             # No texts: Dagster's history outlives a removal.
-            **{f"notes_{d}": dg.MetadataValue.path(str((folder / f"{d}.md").resolve())) for d in header.info["domains"]},
+            **{
+                f"notes_{d}": dg.MetadataValue.path(str((folder / f"{d}.md").resolve())) for d in header.info["domains"]
+            },
             **said,
             **spent,
         }

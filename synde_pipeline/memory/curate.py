@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from synde_pipeline.memory.domain import NOTHING, Folded, Tools, View, digest_of, fold_domain
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import SOURCE, Domain, Edit, Ledger
+from synde_pipeline.memory.ledger import Domain, Edit, Ledger
+from synde_pipeline.memory.sources import SOURCE, shut_out
 from synde_pipeline.records import Delta, MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
@@ -119,16 +120,12 @@ class Fold:
 
     def _quarantined(self, as_of: date) -> frozenset[str]:
         """Source systems that a person shut out."""
-        last = {
-            target: [e for e in edits if e.is_human and e.effective_day <= as_of] for target, edits in self._sources
-        }
-        return frozenset(
-            target.removeprefix(SOURCE) for target, edits in last.items() if edits and edits[-1].value == "quarantine"
-        )
+        edits = (edit for edits in self._of_sources for edit in edits if edit.is_human and edit.effective_day <= as_of)
+        return shut_out((edit.target, edit.value) for edit in edits)
 
     @cached_property
-    def _sources(self) -> list[tuple[str, tuple[Edit, ...]]]:
-        return [(target, edits) for target, edits in self.ledger.edits_of.items() if target.startswith(SOURCE)]
+    def _of_sources(self) -> list[tuple[Edit, ...]]:
+        return [edits for target, edits in self.ledger.edits_of.items() if target.startswith(SOURCE)]
 
     def _edits(self, view: View, known: frozenset[str]) -> tuple[int, Counter[str]]:
         """How many edits are seen, and those of items that are not there."""

@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from synde_pipeline.errors import InputError, LineageError
 from synde_pipeline.logs.redact import redact
+from synde_pipeline.memory.sources import HUMAN, SOURCE, shut_out
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash
 from synde_pipeline.storage import Warehouse, write_atomically
 
 EDITS = "memory_edits"
-HUMAN = "human"
-_SOURCE = "source:"
 _TEXTS = ("title", "description", "content")
 
 
@@ -47,14 +46,14 @@ def quarantining(target: MemoryItem | str) -> Delta:
     """Shut out an item, or all that a source system (the part of a trajectory's uid before the colon) said."""
     if isinstance(target, MemoryItem):
         return _about(target, "SUPERSEDE", "quarantine")
-    return _unsigned(op="SUPERSEDE", domain="", target=_SOURCE + _source_name(target), value="quarantine")
+    return _unsigned(op="SUPERSEDE", domain="", target=SOURCE + _source_name(target), value="quarantine")
 
 
 def restoring(target: MemoryItem | str) -> Delta:
     """Undo a retirement or a quarantine, of an item or of a source system."""
     if isinstance(target, MemoryItem):
         return _about(target, "UPDATE", "restore")
-    return _unsigned(op="UPDATE", domain="", target=_SOURCE + _source_name(target), value="restore")
+    return _unsigned(op="UPDATE", domain="", target=SOURCE + _source_name(target), value="restore")
 
 
 def lesson_of(*, kind: str, scope: str, title: str, description: str, content: str) -> Lesson:
@@ -76,7 +75,7 @@ def lesson_of(*, kind: str, scope: str, title: str, description: str, content: s
 
 
 def _source_name(text: str) -> str:
-    name = text.removeprefix(_SOURCE)
+    name = text.removeprefix(SOURCE)
     if not name.strip() or ":" in name:
         raise InputError(f"{text!r} is no source system", expected="what stands before the colon of a trajectory's uid")
     return name
@@ -151,6 +150,17 @@ def edits_hash(warehouse: Warehouse, day: date) -> str:
     """Hash of the day's edits by their names, which say all; empty for a day without any."""
     names = sorted(path.stem for path in warehouse.path(EDITS, str(day)).glob("*.json"))
     return content_hash(names) if names else ""
+
+
+def quarantined_sources(warehouse: Warehouse, as_of: date) -> frozenset[str]:
+    """Source systems that a person had shut out by a day.
+
+    Raises:
+        LineageError: an edit was tampered with.
+    """
+    edits = [edit for day in edit_days(warehouse) if day <= as_of for edit in read_edits(warehouse, day)]
+    said = sorted((edit.at, edit.delta_id, edit.target, edit.value) for edit in edits if edit.at)
+    return shut_out((target, value) for *_, target, value in said)
 
 
 def edit_days(warehouse: Warehouse) -> list[date]:

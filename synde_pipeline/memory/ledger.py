@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from synde_pipeline.memory.sources import HUMAN, SOURCE
 from synde_pipeline.memory.store import records_of
 from synde_pipeline.memory.tags import Codes, Ints, Tags, coded, distinct, shown_id, tags_in, tags_of
 from synde_pipeline.records import Delta, place_of
 
 RUNS = "runs"
-HUMAN = "human"
-SOURCE = "source:"
-"""Prefix of an edit's target that is a source system."""
 _EDITS = ("UPDATE", "SUPERSEDE")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -239,7 +237,7 @@ def _unit(delta: Delta) -> Unit:
 def _by_target(edits: Iterable[Edit]) -> dict[str, tuple[Edit, ...]]:
     found: dict[str, list[Edit]] = defaultdict(list)
     for edit in edits:
-        found[shown_id(edit.target)].append(edit)
+        found[edit.target if edit.target.startswith(SOURCE) else shown_id(edit.target)].append(edit)
     return {target: tuple(sorted(edits)) for target, edits in found.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.llm import rule_of
+from synde_pipeline.memory.edits import quarantined_sources
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
 from synde_pipeline.memory.notes_llm import AskFor, LlmLearner
 from synde_pipeline.memory.notes_text import Wording, n_words
@@ -120,11 +121,12 @@ def notebook(
 
 
 def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[Reflection]:
-    """Reflections up to a day, without those of sources that the settings do not trust."""
+    """Reflections up to a day, without those of sources that the settings do not trust or a person shut out."""
+    out = quarantined_sources(warehouse, as_of)
     for key in warehouse.keys(REFLECTIONS):
         if key <= str(as_of):
             for run in load_reflections(warehouse, date.fromisoformat(key)):
-                if not distrust(source_of(run.trace_uid), (), config):
+                if not distrust(source_of(run.trace_uid), out, config):
                     yield run
 
 
@@ -140,6 +142,7 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
     rule = {
         "config": config.model_dump(mode="json"),
         "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+        "quarantined": sorted(quarantined_sources(warehouse, date.max)),
         "llm": rule_of(settings.llm) if config.engine == "llm" else {},
     }
     known = warehouse.header(ARTEFACT, "")

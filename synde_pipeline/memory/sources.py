@@ -13,6 +13,8 @@ from synde_pipeline.records import Delta, Outcome, Support
 from synde_pipeline.settings import MemoryConfig
 
 HUMAN = "human"
+SOURCE = "source:"
+"""Prefix of an edit's target that is a source system."""
 ANY = "*"
 """In the settings' trust: every source that is not named."""
 
@@ -45,6 +47,12 @@ def listening(quarantined: frozenset[str], config: MemoryConfig) -> WhyNot:
         return of_source(source_of(row.trace_uid))
 
     return why_not
+
+
+def shut_out(edits: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Source systems that people shut out, by target and value of their edits in order: the last one wins."""
+    last = {target: value for target, value in edits if target.startswith(SOURCE)}
+    return frozenset(target.removeprefix(SOURCE) for target, value in last.items() if value == "quarantine")
 
 
 def persons_word(rows: Iterable[Delta]) -> Delta | None:

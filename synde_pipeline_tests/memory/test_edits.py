@@ -7,8 +7,9 @@ import pytest
 
 from synde_pipeline.errors import InputError, LineageError
 from synde_pipeline.lineage import fresh_header
+from synde_pipeline.memory.curate import fold
 from synde_pipeline.memory.daily import DELTAS, MEMORY, fresh_deltas, publish_deltas, publish_memory
-from synde_pipeline.memory.editor import apply_edits
+from synde_pipeline.memory.editor import apply_edits, every_item
 from synde_pipeline.memory.edits import (
     EDITS,
     adding,
@@ -24,6 +25,7 @@ from synde_pipeline.memory.edits import (
     rewriting,
     signed,
 )
+from synde_pipeline.memory.embed import HashingEmbedder
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.reflection.daily import load_reflections
@@ -89,6 +91,17 @@ def test_what_edits_say_of_an_item():
     }
     new = rewriting(ITEM, {"content": "new"})
     assert (new.title, new.description, new.content) == (ITEM.title, ITEM.description, "new")
+
+
+def test_a_source_whose_name_holds_an_at_sign_is_shut_out_by_its_whole_name():
+    edit = signed(quarantining("shop@eu"), datetime(2026, 1, 1, tzinfo=UTC))
+    rows = [
+        an_add(title=source).model_copy(update={"trace_uid": f"{source}:{k}", "source": "rules", "task_id": TRAIN[k]})
+        for source in ("shop", "shop@eu")
+        for k in range(2)
+    ]
+    bank = fold([*rows, edit], date.max, CONFIG, HashingEmbedder().embed)
+    assert {item.title: item.status for item in every_item(bank)} == {"shop": "active", "shop@eu": "quarantined"}
 
 
 def test_of_two_edits_the_later_one_has_the_later_time_even_if_the_clock_goes_back(warehouse):

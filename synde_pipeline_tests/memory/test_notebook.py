@@ -19,6 +19,7 @@ from synde_pipeline.llm import Llm
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.reading import read_file, spread_over
+from synde_pipeline.memory.edits import quarantining, record, restoring
 from synde_pipeline.memory.notebook import (
     ARTEFACT,
     WORDING,
@@ -200,6 +201,24 @@ def test_sources_that_are_not_trusted_teach_nothing(warehouse, landed):
     guarded = Settings(notes=CONFIG, memory=MemoryConfig(trust={"forum": 0.1}))
     assert notebook(warehouse, "library", date.max, guarded) == before
     assert publish_notes(warehouse, guarded) != publish_notes(warehouse, SETTINGS)
+
+
+def test_a_source_that_a_person_shut_out_teaches_nothing_from_then_on_until_it_is_restored(warehouse, landed):
+    steps = called(("pay", {}, "", True))
+    foul = [trajectory(f"forum:{k}", task=TRAIN[60 + k], day=landed[1], steps=steps) for k in range(20)]
+    clean = publish_notes(warehouse, SETTINGS)
+    land(warehouse, foul, name="forum")
+    publish_raw_logs(warehouse, landed[1])
+    publish_reflections(warehouse, landed[1])
+    fouled = publish_notes(warehouse, SETTINGS)
+    assert fouled.counts != clean.counts
+    record(warehouse, [quarantining("forum")])
+    shut_out = publish_notes(warehouse, SETTINGS)
+    assert shut_out.counts == clean.counts
+    assert " of 32)" in notebook(warehouse, "library", date.max, SETTINGS)
+    assert " of 52)" in notebook(warehouse, "library", landed[3], SETTINGS), "nobody had shut it out by then"
+    record(warehouse, [restoring("forum")])
+    assert publish_notes(warehouse, SETTINGS).content_hash == fouled.content_hash
 
 
 def test_notes_by_a_real_endpoint_are_asked_for_once_and_stay_when_it_may_not_be(warehouse, landed):
