@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -163,12 +163,12 @@ def import_items(
 
 def bank_as_of(settings: Settings, as_of: datetime | None) -> "Bank":
     """The bank as of a day; of today for None."""
+    from synde_pipeline.memory import banks
     from synde_pipeline.memory.editor import today
-    from synde_pipeline.memory.retrieve import Memory
     from synde_pipeline.storage import Warehouse
 
-    day: date = as_of.date() if as_of else today()
-    return Memory.load(Warehouse(settings.warehouse), settings.memory).bank(day)
+    day = as_of.date() if as_of else today()
+    return banks.bank_as_of(Warehouse(settings.warehouse), settings.memory, day)
 
 
 def _chosen(bank: "Bank", domain: str | None, kind: str | None, status: str | None) -> list[MemoryItem]:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from synde_pipeline.cli import main
+from synde_pipeline.memory.banks import BANKS
 from synde_pipeline.memory.edits import adding, lesson_of
+from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import synde, synde_json
 
 SECOND = adding(lesson_of(kind="note", scope="", title="Hours", description="", content="We open at nine."), "library")
@@ -57,7 +59,11 @@ def test_an_added_item_is_active_and_listed_and_unknown_the_day_before(person):
     home, item_id = person
     (row,) = synde_json("memory", "list", "--domain", "library", home=home)["items"]
     assert (row["id"], row["status"], row["kind"], row["title"]) == (item_id, "active", "strategy", "Who is calling")
-    assert called_json("memory", "list", "--as-of", YESTERDAY, home=home)["items"] == []
+    listed = called_json("memory", "list", "--as-of", YESTERDAY, home=home)
+    assert listed["items"] == []
+    kept = Warehouse(home / "warehouse").header(BANKS, YESTERDAY)
+    assert kept is not None
+    assert kept.info["bank_hash"] == listed["bank_hash"]
     assert called_json("memory", "list", "--kind", "pitfall", home=home)["items"] == []
     shown = called_json("memory", "show", item_id[:6], home=home)
     assert shown["item"]["content"] == "Ask for the member's name first."

@@ -27,14 +27,15 @@ def notes(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResu
     spent = {f"{SPENT}{name}": value for name, value in used.items()}
     if header is None:
         return dg.MaterializeResult(metadata={**said, **spent})
-    folder = warehouse.folder(ARTEFACT, "")
+    folder = warehouse.folder(ARTEFACT, "").resolve()
+    # Where they are, not what they say: Dagster's history outlives a removal.
+    pages = {
+        f"notes_{domain}": dg.MetadataValue.path(str(folder / f"{domain}.md")) for domain in header.info["domains"]
+    }
     return dg.MaterializeResult(
         metadata={
             **metadata_of(header),
-            # No texts: Dagster's history outlives a removal.
-            **{
-                f"notes_{d}": dg.MetadataValue.path(str((folder / f"{d}.md").resolve())) for d in header.info["domains"]
-            },
+            **pages,
             **said,
             **spent,
         }

@@ -1,7 +1,8 @@
 """`banks`: the bank as of a day as an artefact. Any day is one lookup, and a fold only where its deltas changed.
 
 A bank is kept with the hash of the set of deltas, and of the settings, that it is the fold of. Reading it compares the
-hash with the ids that the store holds now; so it can be out of date, never wrong. Removal drops all banks.
+hash with the ids that the store holds now; so it can be out of date, never wrong. Removal drops all banks, and begins
+under the same lease: what is folded from then on is not kept until it is done.
 """
 
 import json
@@ -10,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from synde_pipeline.lease import lease
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.memory.curate import Bank, Fold
 from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.embed import pinned_name
@@ -74,6 +76,9 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
         counts={"active": len(bank.items), "others": len(bank.others), "orphans": len(bank.orphans)},
         info={"bank_hash": bank.bank_hash, "embedder": pinned_name(config.embedder)},
     )
+
+    if active_path(warehouse).exists():  # these rows may hold what goes
+        return bank
 
     def write(folder: Path) -> None:
         (folder / _FILE).write_text("\n".join(_lines(bank)), "utf-8")

@@ -13,7 +13,7 @@ from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
-from synde_pipeline.memory.edits import adding, edit_days, read_edits, record, rewriting
+from synde_pipeline.memory.edits import EDITS, adding, edit_days, read_edits, record, rewriting
 from synde_pipeline.memory.playbooks import Entry
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash, place_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -34,8 +34,8 @@ def apply_edits(warehouse: Warehouse, settings: Settings, edits: Sequence[Delta]
     Raises:
         RemovalError: a removal is under way.
     """
-    refuse_while_removing(warehouse)
-    with lease(warehouse.root, "memory_edits", timeout_s=600):
+    with lease(warehouse.root, EDITS, timeout_s=600):
+        refuse_while_removing(warehouse)  # a removal begins under this lease too: no edit gets lost in its copy
         done = record(warehouse, edits)
         for day in sorted({edit.day for edit in done}):
             publish_day(warehouse, settings, day)

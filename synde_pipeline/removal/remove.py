@@ -19,6 +19,7 @@ from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import make_private
 from synde_pipeline.logs.tombstones import ARTEFACT, active_path, bury, hashed, refuse_while_removing, tombstones
 from synde_pipeline.memory.banks import BANKS
+from synde_pipeline.memory.edits import EDITS
 from synde_pipeline.memory.notebook import ARTEFACT as NOTES
 from synde_pipeline.memory.vectors import VECTORS
 from synde_pipeline.models.adapters import CHECKPOINTS
@@ -76,9 +77,11 @@ def remove(warehouse: Warehouse, settings: Settings, request: Request, say: Say 
         gone = Gone(frozenset(uids_of(warehouse, request)), request.day)
         if request.adapter in tombstones(warehouse).cycles:
             raise InputError(f"the adapters of {request.adapter} are taken out already")
-        journal = _journal(warehouse, settings, request, gone)
-        (warehouse.root / ARTEFACT).mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(active_path(warehouse), json.dumps(journal))
+        # Edits and banks that are being made are stored first; later ones see the journal.
+        with lease(warehouse.root, EDITS, log=say), lease(warehouse.root, BANKS, log=say):
+            journal = _journal(warehouse, settings, request, gone)
+            (warehouse.root / ARTEFACT).mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(active_path(warehouse), json.dumps(journal))
         return _go_on(warehouse, journal, say)
 
 

@@ -8,9 +8,10 @@ from itertools import chain
 import pytest
 
 from synde_pipeline.errors import LineageError
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.memory.banks import BANKS, bank_as_of
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.storage import Warehouse
+from synde_pipeline.storage import Warehouse, write_atomically
 from synde_pipeline_tests.helpers import called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import GOOD, TRAIN
 from synde_pipeline_tests.memory.test_store import CONFIG, DAYS, history, materialise
@@ -74,6 +75,12 @@ def test_a_late_run_folds_its_own_day_and_later_ones_again_and_leaves_earlier_on
     for day in DAYS[1:]:
         assert not was_read(lived, day)
         assert bank_as_of(lived, CONFIG, day) == Memory.load(lived, CONFIG).bank(day) != before[day]
+
+
+def test_nothing_is_kept_while_a_removal_is_under_way(lived):
+    write_atomically(active_path(lived), '{"number": 1}')
+    assert bank_as_of(lived, CONFIG, DAYS[-1]) == Memory.load(lived, CONFIG).bank(DAYS[-1])
+    assert lived.header(BANKS, str(DAYS[-1])) is None
 
 
 def test_a_warehouse_without_memory_has_empty_banks(warehouse):

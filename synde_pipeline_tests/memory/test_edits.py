@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from synde_pipeline.errors import InputError, LineageError
+from synde_pipeline.errors import InputError, LineageError, RemovalError
+from synde_pipeline.lease import lease
 from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.memory.curate import fold
 from synde_pipeline.memory.daily import DELTAS, MEMORY, fresh_deltas, publish_deltas, publish_memory
 from synde_pipeline.memory.editor import apply_edits, every_item
@@ -199,6 +201,18 @@ def test_edits_made_at_once_are_all_there(warehouse):
     rows, _ = read_ledger(warehouse)
     assert {row.title for row in rows} == {edit.title for edit in edits}
     fresh_deltas(warehouse, rows[0].day)
+
+
+def test_an_edit_that_waited_while_a_removal_began_is_refused_and_not_stored(warehouse):
+    with ThreadPoolExecutor(1) as pool:
+        with lease(warehouse.root, EDITS):
+            waiting = pool.submit(apply_edits, warehouse, settings_of(warehouse), [an_add()])
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+            write_atomically(active_path(warehouse), '{"number": 1}')
+        with pytest.raises(RemovalError):
+            waiting.result(timeout=60)
+    assert edit_days(warehouse) == []
 
 
 def test_taking_a_days_last_log_out_leaves_its_edits(warehouse):
