@@ -26,10 +26,14 @@ def adding(lesson: Lesson, domain: str) -> Delta:
 
 
 def rewriting(item: MemoryItem, texts: Mapping[str, str]) -> Delta:
-    """New words for an item: title, description and content, of which those not given stay as they are."""
+    """New words for an item: title, description and content, of which those not given stay as they are.
+
+    Only words that are new are kept: the others go on following their evidence, and go with it.
+    """
     words: dict[str, str] = {name: texts.get(name, getattr(item, name)) for name in _TEXTS}
     lesson = lesson_of(kind=item.kind, scope=item.scope, **words)
-    return _about(item, "UPDATE", "text", **lesson.model_dump(include=set(_TEXTS)))
+    new = {name: text for name in _TEXTS if (text := getattr(lesson, name)) != getattr(item, name)}
+    return _about(item, "UPDATE", "text" if new.get("description", "-") else "bare", **new)
 
 
 def pinning(item: MemoryItem, *, is_pinned: bool = True) -> Delta:

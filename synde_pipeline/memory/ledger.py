@@ -70,9 +70,9 @@ class Edit(NamedTuple):
 
     @property
     def texts(self) -> dict[str, str]:
-        """The new texts; what is empty stays as it was, but for a description that a person emptied."""
+        """The new texts; what is empty stays as it was, but for a description that was emptied."""
         new = {"title": self.title, "description": self.description, "content": self.content}
-        return {name: text for name, text in new.items() if text or (self.is_human and name == "description")}
+        return {name: text for name, text in new.items() if text or (self.value == "bare" and name == "description")}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _says(edit: Edit) -> tuple[str, ...]:
 def _after(ruling: Ruling, edit: Edit) -> Ruling:
     if edit.op == "SUPERSEDE":
         return replace(ruling, ended=edit.value, by="a person" if edit.is_human else "a reflector", is_restored=False)
-    if edit.value == "text":
+    if edit.value in ("text", "bare"):
         since = edit.effective_day if edit.is_human else ruling.since
         return replace(ruling, texts=ruling.texts | edit.texts, since=since)
     if edit.value == "restore":

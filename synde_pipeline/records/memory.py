@@ -112,8 +112,8 @@ class Delta(Record):
     """TAG, UPDATE, SUPERSEDE: `<item id>` or `<item id>@<version>`; a person's SUPERSEDE also takes
     `source:<name>`."""
     value: str = ""
-    """TAG: helpful, harmful or neutral. UPDATE: text, pin, unpin or restore. SUPERSEDE: retire, quarantine, or the
-    id of the item that takes its place."""
+    """TAG: helpful, harmful or neutral. UPDATE: text (what is empty stays), bare (text without a description), pin,
+    unpin or restore. SUPERSEDE: retire, quarantine, or the id of the item that takes its place."""
     at: UtcTime | None = None
     """When a person made the edit: of one day's edits, the later one wins."""
     path: tuple[str, ...] = ()

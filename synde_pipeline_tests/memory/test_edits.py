@@ -92,7 +92,26 @@ def test_what_edits_say_of_an_item():
         ("UPDATE", "restore", "source:evil", "", ""),
     }
     new = rewriting(ITEM, {"content": "new"})
-    assert (new.title, new.description, new.content) == (ITEM.title, ITEM.description, "new")
+    assert (new.title, new.description, new.content) == ("", "", "new"), "what others said stays theirs"
+
+
+def test_words_that_a_person_left_as_they_were_go_on_following_their_evidence():
+    def said(k: int, **texts: str):
+        edit = an_add(**texts)
+        return edit.model_copy(update={"trace_uid": f"test:{k}", "source": "rules", "task_id": TRAIN[k]})
+
+    rows = [said(0, content="Tell member 77 to wait."), said(1), said(2)]
+    (item,) = every_item(fold(rows, date.max, CONFIG, HashingEmbedder().embed))
+    assert "member 77" in item.content
+    edit = signed(rewriting(item, {"description": "By phone."}), datetime.now(UTC))
+    (edited,) = every_item(fold([*rows, edit], date.max, CONFIG, HashingEmbedder().embed))
+    assert (edited.description, edited.content) == ("By phone.", item.content)
+    (without,) = every_item(fold([*rows, edit], date.max, CONFIG, HashingEmbedder().embed, without_task=TRAIN[0]))
+    assert without.description == "By phone."
+    assert "member 77" not in without.content
+    bare = signed(rewriting(edited, {"description": ""}), datetime.now(UTC) + timedelta(seconds=1))
+    (emptied,) = every_item(fold([*rows, edit, bare], date.max, CONFIG, HashingEmbedder().embed))
+    assert (emptied.title, emptied.description, emptied.content) == (item.title, "", item.content)
 
 
 def test_a_source_whose_name_holds_an_at_sign_is_shut_out_by_its_whole_name():
