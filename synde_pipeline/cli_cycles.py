@@ -93,7 +93,7 @@ def _print_tree(nodes: list[dict[str, Any]], way: str, indent: str) -> None:
 
 
 def remove(
-    trace: Annotated[str | None, typer.Option(metavar="UID", help="One trajectory.")] = None,
+    trace: Annotated[str | None, typer.Option(metavar="UID", help="One trajectory, or one edit (human:...).")] = None,
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="All of a day (UTC).")] = None,
     source: Annotated[str | None, typer.Option(help="All of an importer or source system.")] = None,
     adapter: Annotated[str | None, typer.Option(metavar="CYCLE", help="A cycle's adapters; its logs stay.")] = None,

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def _staged(path: Path) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         stage.unlink(missing_ok=True)
+
+
+def _bring_up_to_date(folder: Path, made: Path) -> None:
+    """Let files of `made` that differ take the place of those in a folder, each at once."""
+    for file in made.rglob("*"):
+        target = folder / file.relative_to(made)
+        if file.is_file() and not (target.exists() and cmp(file, target, shallow=False)):
+            _fsync(file)
+            file.replace(target)
 
 
 def _fsync(path: Path) -> None:
@@ -136,7 +146,8 @@ class Warehouse:
     ) -> Header:
         """Let `write` fill a new folder, `describe` it, then make it the current version of its partition.
 
-        A folder holding the same content is kept as it is. Superseded versions are removed after the switch.
+        A folder holding the same content is kept; only files beside the content, which say what it was made from, are
+        brought up to date. Superseded versions are removed after the switch.
         """
         parent = self.path(artefact, key)
         parent.mkdir(parents=True, exist_ok=True)
@@ -151,13 +162,16 @@ class Warehouse:
                         _fsync(file)
                 stage.chmod(0o755)
                 stage.rename(final)
+            else:
+                _bring_up_to_date(final, stage)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
         write_atomically(parent / "current.json", header.model_dump_json(indent=1))
         # Renamed before it is removed: a kill inside rmtree must not leave half a folder under a content's name.
         discarded = Path(tempfile.mkdtemp(dir=parent, prefix=STAGE))
         for old in list(parent.iterdir()):
-            if old.is_dir() and old not in (final, discarded) and "=" not in old.name:
+            is_ours = old.is_dir() or old.name.startswith(STAGE)  # a kill leaves files behind too
+            if is_ours and old not in (final, discarded) and "=" not in old.name:
                 old.rename(discarded / old.name)
         shutil.rmtree(discarded, ignore_errors=True)
         return header

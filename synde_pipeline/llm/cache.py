@@ -40,11 +40,14 @@ def write_answer(warehouse: Warehouse, key: str, answer: Answer) -> None:
 
 
 def purge_answers(warehouse: Warehouse, uids: Collection[str]) -> int:
-    """Remove the answers to prompts that held any of these trajectories; returns how many there were."""
+    """Remove the answers to prompts that held any of these trajectories; returns how many there were.
+
+    What cannot be read goes too: nobody can tell whose it was, and nobody will use it.
+    """
     n = 0
     for path in sorted((warehouse.root / ARTEFACT).glob("*/*.json")):
         answer = read_answer(warehouse, path.stem)
-        if answer is not None and set(uids) & set(answer.sources):
+        if answer is None or set(uids) & set(answer.sources):
             path.unlink()
             n += 1
     return n

@@ -13,7 +13,7 @@ from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
-from synde_pipeline.memory.edits import EDITS, adding, edit_days, read_edits, record, rewriting
+from synde_pipeline.memory.edits import EDITS, adding, every_edit, record, rewriting
 from synde_pipeline.memory.playbooks import Entry
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash, place_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -79,8 +79,7 @@ def find_item(bank: Bank, name: str) -> MemoryItem:
 def edits_about(warehouse: Warehouse, item: MemoryItem) -> list[Delta]:
     """People's edits of an item and of what was merged into it, oldest first."""
     ids = {item.item_id, *item.merged}
-    edits = [edit for day in edit_days(warehouse) for edit in read_edits(warehouse, day)]
-    mine = [edit for edit in edits if (edit.target or _added_id(edit)) in ids]
+    mine = [edit for edit in every_edit(warehouse) if (edit.target or _added_id(edit)) in ids]
     return sorted(mine, key=lambda edit: (edit.at or datetime.min.replace(tzinfo=UTC), edit.delta_id))
 
 

@@ -4,7 +4,7 @@ An edit is known from its own day on, which nobody can choose: it cannot reach i
 and is undone by another edit. What edits amount to is decided by the fold; applying them is `memory.editor`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -121,9 +121,22 @@ def record(warehouse: Warehouse, edits: Sequence[Delta]) -> list[Delta]:
     first = max([now, *(time + timedelta(microseconds=1) for time in times)])
     done = [signed(edit, first + timedelta(microseconds=k)) for k, edit in enumerate(edits)]
     for edit in done:
-        path = warehouse.path(EDITS, str(edit.day)) / f"{edit.trace_uid.removeprefix(f'{HUMAN}:')}.json"
-        write_atomically(path, edit.model_dump_json(indent=1))
+        write_atomically(_path(warehouse, edit), edit.model_dump_json(indent=1))
     return done
+
+
+def _path(warehouse: Warehouse, edit: Delta) -> Path:
+    return warehouse.path(EDITS, str(edit.day)) / f"{edit.trace_uid.removeprefix(f'{HUMAN}:')}.json"
+
+
+def purge_edits(warehouse: Warehouse, uids: Collection[str]) -> None:
+    """Remove edits as if nobody had made them: undoing an edit keeps its words."""
+    for edit in every_edit(warehouse):
+        if edit.trace_uid in uids:
+            path = _path(warehouse, edit)
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
 
 
 def read_edits(warehouse: Warehouse, day: date) -> list[Delta]:
@@ -156,13 +169,22 @@ def edits_hash(warehouse: Warehouse, day: date) -> str:
     return content_hash(names) if names else ""
 
 
+def every_edit(warehouse: Warehouse, as_of: date = date.max) -> list[Delta]:
+    """All edits until a day, by day.
+
+    Raises:
+        LineageError: an edit was tampered with.
+    """
+    return [edit for day in edit_days(warehouse) if day <= as_of for edit in read_edits(warehouse, day)]
+
+
 def quarantined_sources(warehouse: Warehouse, as_of: date) -> frozenset[str]:
     """Source systems that a person had shut out by a day.
 
     Raises:
         LineageError: an edit was tampered with.
     """
-    edits = [edit for day in edit_days(warehouse) if day <= as_of for edit in read_edits(warehouse, day)]
+    edits = every_edit(warehouse, as_of)
     said = sorted((edit.at, edit.delta_id, edit.target, edit.value) for edit in edits if edit.at)
     return shut_out((target, value) for *_, target, value in said)
 

@@ -16,7 +16,7 @@ from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE, has_landing
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
 from synde_pipeline.memory.daily import DELTAS, MEMORY, publish_deltas, publish_memory
-from synde_pipeline.memory.edits import edits_hash
+from synde_pipeline.memory.edits import edits_hash, every_edit, purge_edits
 from synde_pipeline.memory.store import replace_all
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -111,6 +111,7 @@ def _purge_quarantine(warehouse: Warehouse, artefact: str, key: str, gone: Gone)
 def affected_days(warehouse: Warehouse, gone: Gone) -> list[str]:
     """Materialised days that something that goes arrived in, be it as a duplicate."""
     found = {day for uid, _, day in landed(warehouse) if uid in gone.uids or day == str(gone.day)}
+    found |= {str(edit.day) for edit in every_edit(warehouse) if edit.trace_uid in gone.uids}
     found = (found | {str(gone.day)}) & set(warehouse.keys(RAW_LOGS))
     for artefact in (RAW_LOGS, SUPERSEDED, SOURCE):
         for key in warehouse.keys(artefact):
@@ -131,6 +132,7 @@ def rewrite_days(warehouse: Warehouse, days: Iterable[str], gone: Gone, config: 
     nothing is left was never there.
     """
     days = list(days)
+    purge_edits(warehouse, gone.uids)
     untouched = [key for key in warehouse.keys(DELTAS) if key not in days and warehouse.header(MEMORY, key)]
     replace_all(warehouse, [warehouse.read_table(DELTAS, key) for key in untouched])
     for key in days:

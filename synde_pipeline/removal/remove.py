@@ -46,6 +46,7 @@ interrupted trainings, statistics of cycles, banks, notes, vectors, texts of a b
 _LANCE = "lance"
 _INFLUENCED = (
     "logs that the agent wrote after it had learned from what was removed: they stay, and may have been influenced",
+    "people's edits of memory items: they stay, and may quote it; `synde remove --trace human:...` removes one",
     "copies outside this warehouse: the native log files, exported adapters and reports, backups",
     "Dagster's history holds counts, hashes and cycle keys of earlier runs, no texts; its logs may name a path or, "
     "where a language model did not answer, a trajectory's uid",

@@ -19,6 +19,7 @@ from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
+from synde_pipeline.memory.edits import every_edit
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, merge_cycle
@@ -97,6 +98,8 @@ class Replay:
             return 1
         numbers = [arrival_of(self.journal, self.adapter) if self.adapter else None]
         numbers += [a.number for a in self.journal if any(self.gone & found.keys() for found in a.days.values())]
+        edited = min((str(edit.day) for edit in every_edit(self.old) if edit.trace_uid in self.gone), default=None)
+        numbers += [a.number for a in self.journal if edited and max(a.days, default="") > edited]
         return min([number for number in numbers if number is not None], default=len(self.journal) + 1)
 
     def rewind(self, first: int) -> None:

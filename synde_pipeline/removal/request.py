@@ -11,6 +11,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import SUPERSEDED
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.memory.edits import every_edit
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.storage import Warehouse
 
@@ -49,7 +50,9 @@ class Request(BaseModel):
 
 
 def uids_of(warehouse: Warehouse, request: Request) -> list[str]:
-    """The trajectories that are meant, wherever they lie: kept, superseded, or in landing only.
+    """The trajectories that are meant, wherever they lie: kept, superseded, or in landing only; or people's edits.
+
+    A day is a day of logs: its edits stay.
 
     Raises:
         InputError: there are none, or no such adapters.
@@ -60,6 +63,8 @@ def uids_of(warehouse: Warehouse, request: Request) -> list[str]:
             raise InputError(f"there are no adapters of cycle {request.adapter!r}", expected=known)
         return []
     rows = [*_stored(warehouse), *landed(warehouse)]
+    if request.day is None:
+        rows += [(edit.trace_uid, edit.source, str(edit.day)) for edit in every_edit(warehouse)]
     found = sorted({uid for uid, source, day in rows if request.matches(uid, source, day)})
     if not found:
         raise InputError(

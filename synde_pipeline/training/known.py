@@ -11,6 +11,7 @@ from synde_pipeline.logs.daily import SUPERSEDED, load_raw_logs
 from synde_pipeline.logs.parquet import from_table
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.sources import HUMAN
 from synde_pipeline.records import Trajectory
 from synde_pipeline.reflection.daily import reflect_as_then
 from synde_pipeline.settings import MemoryConfig
@@ -42,12 +43,16 @@ def trajectories_at(warehouse: Warehouse, known: Known | None) -> Iterator[Traje
 
 
 def memory_at(warehouse: Warehouse, config: MemoryConfig, known: Known | None) -> Memory:
-    """The memory's ledger as it was known; rows of contents that are others by now are made again."""
+    """The memory's ledger as it was known; rows of contents that are others by now are made again.
+
+    People's edits are no logs and never arrive: they are known from their day on.
+    """
     memory = Memory.load(warehouse, config)
     if known is None:
         return memory
     changed = _changed_days(warehouse, known)
-    deltas = [d for d in memory.deltas if str(d.day) not in changed and d.trace_uid in known.days.get(str(d.day), {})]
+    then = {day: uids for day, uids in known.days.items() if day not in changed}
+    deltas = [d for d in memory.deltas if d.source == HUMAN or d.trace_uid in then.get(str(d.day), {})]
     for day in sorted(changed):
         now = {item.trace_uid: item.content_hash for item in _raw_logs(warehouse, day)}
         ledger = [d for d in memory.deltas if str(d.day) == day]

@@ -65,6 +65,14 @@ def test_an_answer_goes_with_its_trajectories_and_no_others(server, warehouse, a
     assert llm.missing([request("a", "test:2"), request("b", "test:3")]) == []
 
 
+def test_an_answer_that_cannot_be_read_goes_with_any_trajectory(server, warehouse, ask_with):
+    ask_with().ask(request("a"))
+    (path,) = warehouse.root.rglob("*.json")
+    path.write_text(path.read_text()[:-5])
+    assert purge_answers(warehouse, {"test:1"}) == 1
+    assert not path.exists()
+
+
 def test_the_key_is_nowhere(server, warehouse, ask_with):
     ask_with().ask(request())
     files = [path.read_bytes() for path in warehouse.root.rglob("*") if path.is_file()]

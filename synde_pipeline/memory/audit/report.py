@@ -12,7 +12,7 @@ from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.audit import evidence, texts
 from synde_pipeline.memory.audit.subject import Finding, Limits, Run, Subject
 from synde_pipeline.memory.curate import Bank
-from synde_pipeline.memory.edits import edit_days, read_edits
+from synde_pipeline.memory.edits import every_edit
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.settings import MemoryConfig
@@ -128,10 +128,8 @@ def runs_of(warehouse: Warehouse, as_of: date) -> dict[str, Run]:
         for row in table.to_pylist():
             run = Run(row["day"], row["domain"], row["scope"], row["task_id"], tuple(row["shown_memory"]))
             found.setdefault(row["trace_uid"], run)
-    for day in edit_days(warehouse):
-        if day <= as_of:
-            found |= {edit.trace_uid: Run(day, edit.domain, edit.scope, "", ()) for edit in read_edits(warehouse, day)}
-    return found
+    edits = every_edit(warehouse, as_of)
+    return found | {edit.trace_uid: Run(edit.day, edit.domain, edit.scope, "", ()) for edit in edits}
 
 
 def _check(fault: str, n: int, n_items: int) -> Check:
