@@ -65,9 +65,6 @@ class MemoryConfig(Config):
     """Distinct tasks that must support an item before it is shown: one task's accident is no lesson."""
     top_k: int = Field(default=3, ge=0)
     """Items shown to the agent; the paper's case study (section 10.3) uses three."""
-    rerank: Literal["off", "blockrank"] = "off"
-    """Whether the base's attention reorders what the embedder found (`memory.blockrank`). Off: `synde study blockrank`
-    shows a gain only where a task ends with the name of its place, and a great loss where it does not."""
     max_contrasts: int = Field(default=6, ge=0)
     """Contrast items (successful against failed runs) kept per group of similar tasks."""
     same: float = Field(default=0.75, gt=0, le=1)

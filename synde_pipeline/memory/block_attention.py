@@ -151,7 +151,7 @@ def _check(model: Any) -> None:
         raise BaseModelError(
             f"the base is {found}",
             expected=f"one of {', '.join(_FAMILIES)} with full attention and fixed rotary positions",
-            remedy="leave memory's `rerank` off for this base",
+            remedy="rank by the embedder alone on this base",
         )
 
 

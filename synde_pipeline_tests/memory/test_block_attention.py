@@ -166,7 +166,7 @@ def test_layers_above_the_wanted_ones_are_not_computed():
 
 @pytest.mark.parametrize("family", ["gpt2", "neox", "gemma2"])
 def test_other_families_are_refused(family):
-    with pytest.raises(BaseModelError, match="rerank"):
+    with pytest.raises(BaseModelError, match="embedder alone"):
         BlockAttention(tiny(family), INSTRUCTION)
 
 
