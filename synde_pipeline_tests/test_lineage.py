@@ -1,5 +1,7 @@
 """Lineage is checked on reading (law 6): an artefact of other inputs is refused with found, expected and remedy."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.records import SCHEMA_VERSION
-from synde_pipeline.storage import Header
+from synde_pipeline.storage import Header, files_hash
 
 NAMES = st.sampled_from(["raw_logs", "memory", "base"])
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -87,3 +89,23 @@ def test_an_artefact_of_a_newer_synde_is_refused(warehouse):
     warehouse.publish_table(newer, pa.table({"x": [1]}))
     with pytest.raises(LineageError, match="newer SynDE"):
         warehouse.read_table("a", "2025-01-01")
+
+
+def test_a_folder_made_again_with_the_same_content_says_what_it_was_made_from_now(warehouse):
+    def publish(made_from: str) -> Path:
+        def write(folder: Path) -> None:
+            (folder / "weights.txt").write_text("content")
+            (folder / "lineage.json").write_text(made_from)
+
+        def describe(folder: Path) -> Header:
+            found = files_hash(folder, without=["lineage.json"])
+            return Header(artefact="models", key="library-0001", content_hash=found)
+
+        warehouse.publish_folder("models", "library-0001", write, describe)
+        return warehouse.folder("models", "library-0001")
+
+    first = publish("a trajectory")
+    kept = {path: path.stat().st_mtime_ns for path in first.rglob("*.txt")}
+    assert publish("none") == first
+    assert (first / "lineage.json").read_text() == "none"
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*.txt")} == kept

@@ -289,23 +289,3 @@ if __name__ == "__main__":
         sys.stdout.write(str(kill_everywhere(Path(sys.argv[1]))))
     else:
         publish_forever(Path(sys.argv[1]))
-
-
-def test_a_folder_made_again_with_the_same_content_says_what_it_was_made_from_now(warehouse):
-    def publish(made_from: str) -> Path:
-        def write(folder: Path) -> None:
-            fill(folder, 1)
-            (folder / "lineage.json").write_text(made_from)
-
-        def describe(folder: Path) -> Header:
-            found = files_hash(folder, without=["lineage.json"])
-            return Header(artefact="models", key="library-0001", content_hash=found)
-
-        warehouse.publish_folder("models", "library-0001", write, describe)
-        return warehouse.folder("models", "library-0001")
-
-    first = publish("a trajectory")
-    kept = {path: path.stat().st_mtime_ns for path in first.rglob("*.txt")}
-    assert publish("none") == first
-    assert (first / "lineage.json").read_text() == "none"
-    assert {path: path.stat().st_mtime_ns for path in first.rglob("*.txt")} == kept

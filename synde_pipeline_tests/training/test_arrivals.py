@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from synde_pipeline.logs.daily import load_raw_logs, publish_raw_logs
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
+from synde_pipeline.memory.editor import apply_edits
+from synde_pipeline.memory.edits import quarantining
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import split_of
@@ -237,3 +239,6 @@ def test_a_cycle_sees_what_had_arrived_when_it_was_frozen_whatever_came_or_chang
     materialise(warehouse, DAY, memory=True)
     assert seen() == before
     assert len(list(trajectories_at(warehouse, None))) == 5
+    settings = SETTINGS.model_copy(update={"home": warehouse.root.parent})
+    (edit,) = apply_edits(warehouse, settings, [quarantining("test")])
+    assert sorted({*seen()[0]} - {*before[0]}) == [edit.delta_id], "people's edits never arrive"
