@@ -61,7 +61,8 @@ def test_train_lineage_and_remove(tmp_path):
     # A removal that is under way: others are refused, and `synde run` finishes it.
     left = next(t.trace_uid for t in logs_of(days_from(DAY, 2), per_day=5) if t.trace_uid != uid)
     active_path(warehouse).write_text(json.dumps(interrupted(home, left)))
-    refused = synde("import", str(SAMPLES), home=home, check=False, **KNOBS)
+    rule = ("--start-day", "2025-03-01", "--per-day", "50")
+    refused = synde("import", str(SAMPLES), *rule, home=home, check=False, **KNOBS)
     assert (refused.returncode, "removal 0002 of this warehouse is not finished" in refused.stderr) == (1, True)
     synde("run", home=home, **KNOBS)
     assert not active_path(warehouse).exists()

@@ -100,7 +100,7 @@ def test_any_arrivals_without_a_trajectory_give_the_memory_cycles_and_journal_th
 @pytest.mark.parametrize("uid", ["test:a", "test:e"])
 def test_verdicts_are_made_again_and_what_they_give_back_is_claimed_again(tmp_path, composition, uid):
     config = settings_of(composition, tmp_path)
-    script = [*SCRIPT, *(Step([run(f"x{k}", k, task=k, scope="site:b"), run(f"y{k}", k)]) for k in (4, 5, 6))]
+    script = [*SCRIPT, *(Step([run(f"x{k}", k, task=k, scope="site:b"), run(f"y{k}", k)]) for k in range(4, 9))]
     histories = {}
     for name, steps in (("with", script), ("without", without(script, uid))):
         histories[name] = Warehouse(tmp_path / name / "warehouse")
