@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 the work failed, 2 the words were off.
 """
 
-import json
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from synde_pipeline import (
     cli_recall,
     cli_studies,
 )
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import (
@@ -67,7 +67,6 @@ app.command("audit")(cli_audit.audit)
 app.add_typer(cli_memory.app, name="memory")
 app.add_typer(cli_edits.quarantine, name="quarantine")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Day = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) for logs that carry no times; needs --per-day."),
@@ -97,7 +96,7 @@ def import_logs(
     rule = fixed_per_day(start_day.date(), per_day) if start_day and per_day else None
     result = _import(path, log_format, rule)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         _print_import(result)
     if not result["trajectories"]:
@@ -190,7 +189,7 @@ def run_pipeline(
         summary = run(load().without_calls() if no_llm else load(), say=say)
     if as_json:
         days = {name: [str(day) for day in getattr(summary, name)] for name in ("days", "left_stale")}
-        _print_json({**days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
+        print_json({**days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
     else:
         _print_run(summary)
 
@@ -227,7 +226,7 @@ def pin_base(as_json: AsJson = False) -> None:
     with lease(warehouse.root, "training", log=lambda text: print(text, file=sys.stderr)):
         header = ensure_base(warehouse, settings)
     if as_json:
-        _print_json({"name": header.info["name"], "hash": header.content_hash, "counts": header.counts})
+        print_json({"name": header.info["name"], "hash": header.content_hash, "counts": header.counts})
     else:
         print(f"base {header.info['name']} {header.content_hash[:16]} {header.counts or ''}")
 
@@ -244,10 +243,6 @@ def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
     os.environ["DAGSTER_HOME"] = str(home)
     words = ["dagster", "dev", "-m", "synde_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *words])  # noqa: S606 - replaces this process, so Ctrl-C reaches it
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def main() -> None:

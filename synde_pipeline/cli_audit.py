@@ -1,11 +1,11 @@
 """`synde audit`: what is wrong with the memory, and how to mend it. `cli` puts it among the others."""
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.settings import load
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def audit(
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As of a day (UTC); today when left out.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look for faults in the memory: duplicates, contradictions, loops, harm, disuse, secrets, attacks.
 
@@ -34,7 +34,7 @@ def audit(
     settings = load()
     found = look(Warehouse(settings.warehouse), settings.memory, as_of.date() if as_of else today())
     if as_json:
-        print(json.dumps(found.for_json(), ensure_ascii=False))
+        print_json(found.for_json())
     else:
         _print_audit(found)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from synde_pipeline.cli_words import AsJson
 from synde_pipeline.errors import InputError
 
 
@@ -47,7 +48,7 @@ def bench(
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="merge: leave the base for the next call.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure SynDE against its peers on the same work, in turns, one thread each.
 

@@ -1,6 +1,5 @@
 """The commands about what was trained: `synde train`, `synde lineage`, `synde remove`. `cli` puts them in place."""
 
-import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -9,13 +8,12 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 
 _SHOWN = 12
 """Nodes of one branch that are printed."""
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def train(
@@ -46,7 +44,7 @@ def train(
     buffer = read_buffer(Warehouse(settings.warehouse))
     waiting = {name: buffer.n_signals(name) for name in sorted(buffer.unclaimed)}
     if as_json:
-        _print_json({"days": [str(day) for day in summary.days], "cycles": summary.cycles, "waiting": waiting})
+        print_json({"days": [str(day) for day in summary.days], "cycles": summary.cycles, "waiting": waiting})
         return
     print(f"{len(summary.cycles)} training cycles: {', '.join(summary.cycles) or 'none was due'}")
     for name, n in waiting.items():
@@ -74,7 +72,7 @@ def lineage(
     settings = load()
     found = walk(Warehouse(settings.warehouse), name, settings.memory)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     print(f"{found['id']}  {found['hash'][:12]}".rstrip())
     for way, title in (("up", "made from"), ("down", "made into")):
@@ -157,7 +155,7 @@ def finish_removal(say: Callable[[str], None]) -> None:
 def _print_plan(plan: dict[str, Any], *, as_json: bool, only: bool) -> None:
     if as_json:
         if only:  # what is printed is one object: the plan, or the certificate
-            _print_json(plan)
+            print_json(plan)
         return
     print(f"remove {plan['request']}: {len(plan['trajectories'])} trajectories, days {', '.join(plan['days']) or '-'}")
     for path in plan["landing_files"]:
@@ -177,7 +175,7 @@ def _print_plan(plan: dict[str, Any], *, as_json: bool, only: bool) -> None:
 
 def _print_certificates(found: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        _print_json({"removals": found})
+        print_json({"removals": found})
         return
     for one in found:
         print(
@@ -188,7 +186,3 @@ def _print_certificates(found: list[dict[str, Any]], as_json: bool) -> None:
             print(f"  may remain: {text}")
     if not found:
         print("no removal")
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))

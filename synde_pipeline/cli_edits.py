@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synde_pipeline.cli_memory import AsJson, Item, app, bank_as_of, print_json, row_of
+from synde_pipeline.cli_memory import Item, app, bank_as_of, row_of
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.records import Delta, Kind, MemoryItem
 from synde_pipeline.settings import load

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import BufferConfig, SimulationConfig, load
 
@@ -29,7 +30,7 @@ def demo(
     drift_day: Annotated[int | None, typer.Option(min=2, help="Day from which on half the conventions differ.")] = None,
     top_k: Annotated[int, typer.Option(min=0, help="Memory items shown to the agent.")] = 3,
     threshold: Annotated[int, typer.Option(min=1, help="Waiting examples of a domain that start a cycle.")] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Watch an agent learn: it acts in small worlds, its logs go through the pipeline, and it acts better.
 
@@ -69,7 +70,7 @@ def demo(
         outcomes.append(live(settings, days, chosen, partial(run, settings), say))
         say(closing(outcomes[-1], chosen))
     if as_json:
-        print(json.dumps({"seeds": [outcome.for_json() for outcome in outcomes]}, ensure_ascii=False))
+        print_json({"seeds": [outcome.for_json() for outcome in outcomes]})
     elif len(outcomes) > 1:
         say(over_seeds(outcomes, chosen))
 
@@ -80,7 +81,7 @@ def pretrain(
     ),
     seed: Annotated[int, typer.Option(help="Of weights and corpus.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two minutes: the loss must fall; no gates.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the embedded base model of the worlds anew, from nothing, on one CPU core (less than an hour).
 

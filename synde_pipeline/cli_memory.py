@@ -1,6 +1,5 @@
 """`synde memory list|show|export|import`: people read the memory. `cli` puts it among the others; `cli_edits` edits."""
 
-import json
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.records import Kind, MemoryItem, Status
 from synde_pipeline.settings import Settings, load
 
@@ -21,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Read and edit what the agent remembers. An edit counts from today on, and another edit undoes it.",
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 AsOf = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="As of a day (UTC); today when left out.")]
 Domain = Annotated[str | None, typer.Option(help="Only this domain.")]
 OfKind = Annotated[Kind | None, typer.Option("--kind", help="Only this kind.")]
@@ -184,8 +183,3 @@ def row_of(item: MemoryItem) -> dict[str, Any]:
     names = ("domain", "kind", "scope", "status", "reason", "title", "helpful", "harmful", "pinned")
     about = {name: getattr(item, name) for name in names}
     return {"id": item.item_id, "version": item.version, **about, "tasks": len(item.task_ids)}
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """The one object of `--json`."""
-    print(json.dumps(value, ensure_ascii=False, default=str))

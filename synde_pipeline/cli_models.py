@@ -1,6 +1,5 @@
 """The commands of models: `synde champion`, `promote`, `rollback`, `export`, `gc`. `cli` puts them among the others."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -31,7 +30,7 @@ def show_champion(as_json: AsJson = False) -> None:
     rows = history_rows(known)
     if as_json:
         domains = {domain: served.model_dump() for domain, served in known.domains.items()}
-        _print_json({"hash": known.hash, "domains": domains, "history": rows})
+        print_json({"hash": known.hash, "domains": domains, "history": rows})
         return
     for domain, served in known.domains.items():
         print(f"{domain}: {served.cycle} ({served.kind} of {len(served.adapters)} cycles' adapters)")
@@ -87,7 +86,7 @@ def _move(move: Any, reason: str, *, ask: bool, as_json: bool) -> None:
     with _lease(warehouse):
         now = carry_out(warehouse, move, reason)
     if as_json:
-        _print_json({**words, "champion": now.hash, "history": history_rows(now)[-1]})
+        print_json({**words, "champion": now.hash, "history": history_rows(now)[-1]})
     else:
         print(said if not move.is_done else f"{words['to']} is served already")
 
@@ -118,7 +117,7 @@ def export(
     models = [target] if target else exporting.served_headers(warehouse, served(warehouse).domains)
     found = exporting.export(warehouse, models, out, chosen)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for row in found["folders"]:
         print(f"{row['folder']}  {row['cycle']}  {row.get('scopes', '')}")
@@ -161,7 +160,7 @@ def collect_garbage(
         with _lease(warehouse):  # not while somebody thinks; what serves again by now stays
             freed = collect(warehouse, [one for path, one in planned().items() if path in removals])
     if as_json:
-        _print_json({"removals": rows, "freed": freed})
+        print_json({"removals": rows, "freed": freed})
     elif freed is not None:
         print(f"{freed:,} bytes freed")
     elif not removals:
@@ -194,7 +193,3 @@ def _print_table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     widths = [max(len(line[k]) for line in cells) for k in range(len(names))]
     for line in cells if rows else []:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))

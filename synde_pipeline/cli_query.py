@@ -1,14 +1,13 @@
 """`synde status`, `synde sql`: what is in the warehouse. `cli` puts them among the others."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def show_status(as_json: AsJson = False) -> None:
@@ -22,7 +21,7 @@ def show_status(as_json: AsJson = False) -> None:
 
     found = status(load())
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     width = max(map(len, found))
     for name, value in found.items():
@@ -43,10 +42,6 @@ def query_sql(
     frame = sql(Warehouse(load().warehouse), query)
     if as_json:
         text = frame.to_json(orient="records", date_format="iso", default_handler=str)
-        _print_json({"rows": json.loads(text or "[]")})
+        print_json({"rows": json.loads(text or "[]")})
     else:
         print(frame.to_string(index=False))
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,11 +1,11 @@
 """`synde recall`: what memory would show an agent. `cli` puts it among the others."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 
@@ -25,7 +25,7 @@ def recall(
         str | None, typer.Option(help="Id of a task: memory answers as if it had never seen it.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each item is there, and others are not.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the memory items that an agent would get for a task, best first.
 
@@ -50,7 +50,7 @@ def recall(
     (answer,) = memory.answers([query], top_k=k)
     found = told(query, answer) | (explained(memory, query, answer) if explain else {})
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
     _print(found)
 

@@ -1,11 +1,11 @@
 """`synde study`: what was claimed, measured here and now. `cli` puts it among the others."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
@@ -13,7 +13,7 @@ from synde_pipeline.storage import Warehouse
 def study(
     name: Annotated[str | None, typer.Argument(help="A study, or all; without a name they are listed.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and cells: to see it work.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a study and print what it claims, each with its interval, n and a verdict computed from thresholds.
 
@@ -39,7 +39,7 @@ def study(
         folders.append({"study": wanted, "folder": str(warehouse.folder(header.artefact, "").resolve())})
     if as_json:
         rows = [claim.model_dump(mode="json") for claim in claims]
-        print(json.dumps({"claims": rows, "folders": folders}, ensure_ascii=False))
+        print_json({"claims": rows, "folders": folders})
         return
     print(_table([_cells(claim) for claim in claims], ("claim", "measured", "95 % interval", "n", "verdict", "source")))
     for row in folders:
@@ -49,7 +49,7 @@ def study(
 def _list(known: dict[str, str], as_json: bool) -> None:
     if as_json:
         rows = [{"name": name, "about": text} for name, text in known.items()]
-        print(json.dumps({"studies": rows}, ensure_ascii=False))
+        print_json({"studies": rows})
     else:
         print(_table(list(known.items()), ("study", "about")))
 

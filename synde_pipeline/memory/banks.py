@@ -1,13 +1,14 @@
 """`banks`: the bank as of a day as an artefact. Any day is one lookup, and a fold only where its deltas changed.
 
-A bank is kept with the hash of the set of deltas, and of the settings, that it is the fold of. Reading it compares the
-hash with the ids that the store holds now; so it can be out of date, never wrong. Removal drops all banks, and begins
-under the same lease: what is folded from then on is not kept until it is done.
+A bank is kept with the hash of the set of deltas, of the settings, and of the code that it is the fold of. Reading it
+compares them with what is there now; so it can be out of date, never wrong. Removal drops all banks, and begins under
+the same lease: what is folded from then on is not kept until it is done.
 """
 
 import json
 from collections.abc import Iterator
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from synde_pipeline.lease import lease
@@ -46,7 +47,13 @@ def bank_as_of(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
 
 def _inputs(ids: list[str], config: MemoryConfig) -> dict[str, str]:
     settings = config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)}
-    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings)}
+    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings), "rules": _rules_hash()}
+
+
+@lru_cache(maxsize=1)
+def _rules_hash() -> str:
+    """Hash of this package's code: a bank that other rules folded is not read."""
+    return content_hash([file.read_text("utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))])
 
 
 def _kept(warehouse: Warehouse, as_of: date, inputs: dict[str, str]) -> Bank | None:

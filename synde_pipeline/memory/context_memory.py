@@ -13,6 +13,7 @@ from pathlib import Path
 
 from synde_pipeline.memory.editor import apply_edits, checked_domain, every_item, find_item, item_id_of, today
 from synde_pipeline.memory.edits import adding, lesson_of
+from synde_pipeline.memory.live import LiveMemory
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.records import Kind, MemoryItem
 from synde_pipeline.settings import Settings, load
@@ -56,11 +57,9 @@ class ContextMemory:
             home = home.root.parent
         self.settings = home if isinstance(home, Settings) else load(Path(home) if home is not None else None)
         """Settings of the warehouse."""
-
-    @property
-    def warehouse(self) -> Warehouse:
+        self.warehouse = Warehouse(self.settings.warehouse)
         """Where the memory lies."""
-        return Warehouse(self.settings.warehouse)
+        self._live = LiveMemory(self.warehouse, self.settings.memory)
 
     def add(
         self, content: str, *, domain: str, title: str, description: str = "", kind: Kind = "strategy", scope: str = ""
@@ -72,7 +71,7 @@ class ContextMemory:
         """
         lesson = lesson_of(kind=kind, scope=scope, title=title, description=description, content=content)
         apply_edits(self.warehouse, self.settings, [adding(lesson, checked_domain(domain))])
-        return find_item(self._read().bank(today()), item_id_of(lesson, domain))
+        return find_item(self._live.current().bank(today()), item_id_of(lesson, domain))
 
     def recall(
         self, task: str, domain: str, *, scope: str = "", as_of: date | None = None, k: int | None = None
@@ -86,7 +85,4 @@ class ContextMemory:
 
     def as_of(self, day: date | None = None) -> MemoryView:
         """The memory as it was known on a day, by default today."""
-        return MemoryView(self._read(), day or today())
-
-    def _read(self) -> Memory:
-        return Memory.load(self.warehouse, self.settings.memory)
+        return MemoryView(self._live.current(), day or today())

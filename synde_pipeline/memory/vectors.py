@@ -1,11 +1,13 @@
 """Vectors of memory's own texts, kept in the warehouse: folding in a new process embeds only what is new.
 
 Files are written once, named by what is in them, and never changed, so processes need no lock. Tasks that somebody asks
-about are never kept. Removal drops all of it: it is computed from the logs, and computed again.
+about are never kept. Removal drops all of it, and while one is under way nothing is written: it is computed from the
+logs, and computed again.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Warehouse, write_atomically
 
@@ -25,19 +28,23 @@ class KeptVectors:
     """Text -> vector for one embedder, in memory and on disk; texts are known by their hash."""
 
     def __init__(self, warehouse: Warehouse, embedder: str) -> None:
+        self._warehouse = warehouse
         self._folder = warehouse.root / VECTORS / content_hash(embedder)[:16]
-        self._found: dict[bytes, NDArray[np.float32]] | None = None
+
+    @cached_property
+    def _found(self) -> dict[bytes, NDArray[np.float32]]:
+        return self._read()
 
     def find(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors of those texts that are known, (dim,) each."""
-        if self._found is None:
-            self._found = self._read()
         return {text: self._found[key] for text in texts if (key := _key(text)) in self._found}
 
     def add(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Keep vectors."""
         new = {_key(text): vector for text, vector in vectors.items()}
-        self._found = (self._found or {}) | new
+        self._found |= new
+        if active_path(self._warehouse).exists():
+            return
         files = self._files()
         if len(files) < _MOST_FILES:
             self._write(new)

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.memory.embed import HashingEmbedder, pinned_name
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.vectors import VECTORS, KeptVectors
@@ -50,3 +51,20 @@ def test_a_new_process_finds_what_the_fold_embedded_and_no_question_is_kept(ware
     before = files(warehouse)
     assert Memory.load(warehouse, CONFIG).bank(DAYS[-1]).bank_hash == bank.bank_hash
     assert files(warehouse) == before
+
+
+def test_nothing_is_written_while_a_removal_is_under_way(warehouse):
+    kept = KeptVectors(warehouse, "hashing@1")
+    kept.add({"before": np.ones(3, np.float32)})
+    active_path(warehouse).parent.mkdir(parents=True, exist_ok=True)
+    active_path(warehouse).write_text("{}")
+    kept.add({"meanwhile": np.ones(3, np.float32)})
+    assert set(kept.find(["before", "meanwhile"])) == {"before", "meanwhile"}
+    assert set(KeptVectors(warehouse, "hashing@1").find(["before", "meanwhile"])) == {"before"}
+
+
+def test_what_is_added_first_hides_nothing_that_lay_there(warehouse):
+    KeptVectors(warehouse, "hashing@1").add({"old": np.ones(3, np.float32)})
+    other = KeptVectors(warehouse, "hashing@1")
+    other.add({"new": np.zeros(3, np.float32)})
+    assert set(other.find(["old", "new"])) == {"old", "new"}
