@@ -38,7 +38,7 @@ class PromptConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Offline replay."""
+    """Reports: offline replay, or acting in the worlds."""
 
     min_tasks: int = Field(default=10, ge=2)
     """Tasks below which an arm's numbers are not printed."""
@@ -46,6 +46,13 @@ class EvaluationConfig(Config):
     """Resamples of the task-clustered bootstrap."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: int = 0
+    ks: tuple[int, ...] = (0, 1, 3)
+    """Numbers of memory items of the table by k; `memory.top_k` and 0 are measured anyway."""
+    side_tasks: int = Field(default=24, ge=0)
+    """Tasks of each side measurement (another k, places never visited, a cycle's set for retention) and texts of the
+    base's own; 0 makes none."""
+    retention_sets: int = Field(default=8, ge=1)
+    """Earlier cycles' task sets that a model is tried on: the oldest, the newest and some between."""
 
 
 class SimulationConfig(Config):

@@ -12,7 +12,8 @@ from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
 from synde_pipeline.evaluation.gate import decide
-from synde_pipeline.evaluation.report import TITLES, measured, publish, small_svg
+from synde_pipeline.evaluation.report import publish, small_svg
+from synde_pipeline.evaluation.summary import TITLES, measured
 from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
 from synde_pipeline.models.registry import champion
