@@ -1,6 +1,5 @@
 """Uncertainty: bootstrap intervals clustered by task. Pure arithmetic on per-task sums."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,7 +93,10 @@ def mcnemar(gained: int, lost: int) -> float:
         lost: tasks that went worse; ties say nothing.
     """
     n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
+    tail = ways = 1  # of n coins, none falls on the rarer side
+    for k in range(min(gained, lost)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
     return min(1.0, 2 * tail / 2**n)
 
 

@@ -54,7 +54,7 @@ def test_mcnemar_of_many_pairs_does_not_overflow():
 
 
 def test_pairs_are_tested_by_task_and_their_intervals_are_clustered_by_place():
-    rows = [acted(k, f"site:{k % 4}", dual=1, context=k % 2) for k in range(16)]
+    rows = [acted(k, f"site:{k % 4}", dual=1, context=k // 4 % 2) for k in range(16)]
     found = {(one["arm"], one["reference"]): one for one in comparisons(rows, CONFIG)}
     assert found["dual", "none"]["mcnemar"] == {"gained": 16, "lost": 0, "p": 2 / 2**16}
     assert found["dual", "context"]["mcnemar"] == {"gained": 8, "lost": 0, "p": 2 / 2**8}

@@ -4,7 +4,7 @@ import json
 
 from synde_pipeline.evaluation.outcomes import Tried, base_and_trained, breakdown, by_k, comparisons, harm, summarise
 from synde_pipeline.evaluation.report import publish, small_svg, text_table
-from synde_pipeline.evaluation.report_page import heat_map, render, sentences
+from synde_pipeline.evaluation.report_page import gate_of, heat_map, render, sentences
 from synde_pipeline.evaluation.summary import ARMS
 from synde_pipeline.settings import EvaluationConfig
 
@@ -41,7 +41,7 @@ def rows(n_tasks: int, name: str = "t", domain: str = "library") -> list[Tried]:
 
 CELL = {"value": 2.5, "low": 2.0, "high": 3.0, "n": 4, "units": 4}
 ADAPTER = {"cycle": "library-0001", "adapter": "a" * 64, "alpha": 1.0, "folder": "g00", "learned_from": ["site:a"],
-           "days": ["2025-01-01", "2025-01-03"], "trajectories": 7, "replayed": 2, "bytes": 1234, "seed": 0}  # fmt: skip
+           "days": ["2025-01-01", "2025-01-03"], "trajectories": 7, "replayed": 2, "bytes": 123, "seed": 0}  # fmt: skip
 
 
 def report(n_tasks: int = 12, domain: str = "library", name: str = "t") -> dict:
@@ -119,19 +119,18 @@ def test_the_page_is_self_contained_and_escapes_what_logs_say():
 
 
 def test_the_page_says_first_what_the_gate_says_and_without_a_word_of_it_that_nothing_is_promoted():
-    checks = [
-        {"name": "improvement", "status": "failed", "found": 0.1, "limit": 0.05, "n": 12, "p": 0.1, "sentence": HOSTILE}
-    ]
     for gate, word in (
         (None, "No gate evidence: the champion stays"),
         ({"passed": True, "reason": "much better"}, "Passes the gate"),
-        ({"passed": 1, "reason": "odd"}, "Does not pass the gate"),
-        ({"passed": False, "reason": "worse", "checks": checks}, "Does not pass the gate"),
+        ({"passed": 1, "reason": "odd"}, "Does not pass the gate: the champion stays"),
+        ({"passed": False, "reason": "worse"}, "Does not pass the gate: the champion stays"),
     ):
-        page = render(report() | {"gate": gate})
-        assert page.index(word) < page.index("Four arms")
-        assert ("What the gate looked at" in page) == bool((gate or {}).get("checks"))
-        assert "<script" not in page
+        assert gate_of(gate)["word"] == word
+    numbers = {"found": 0.1, "limit": 0.05, "n": 12, "p": 0.1}
+    checks = [{"name": "improvement", "status": "failed", **numbers, "sentence": HOSTILE}]
+    page = render(report() | {"gate": {"passed": False, "reason": HOSTILE, "checks": checks}})
+    assert page.index("Does not pass the gate") < page.index("Four arms") < page.index("What the gate looked at")
+    assert "<script" not in page
 
 
 def test_the_page_names_harmed_tasks_with_the_commands_that_show_what_was_in_play():

@@ -28,7 +28,7 @@ CONFIG = EvaluationConfig(bootstrap=400)
 
 cells = st.dictionaries(
     st.sampled_from("abcdef"),
-    st.tuples(st.integers(0, 4), st.just(4)).map(lambda pair: (float(pair[0]), 4.0)),
+    st.integers(0, 4).map(lambda n: (float(n), 4.0)),
     min_size=1,
 )
 
@@ -116,10 +116,11 @@ def test_a_second_cycle_is_measured_on_the_first_ones_days_and_the_matrix_holds_
         second: [first, second],
     }
     # Routed adapters do not touch each other: the second cycle's bank does the first one's tasks exactly as before.
-    assert held["row"][first] == earlier["retention"]["row"][first]
-    assert held["row"][first] != earlier["retention"]["base"]
+    now, then, base = held["row"][first], earlier["retention"]["row"][first], earlier["retention"]["base"]
+    assert [now[task][0] for task in then] == [pytest.approx(nll, abs=1e-4) for nll, _ in then.values()]
+    assert [abs(base[task][0] - nll) > 1e-3 for task, (nll, _) in then.items()] == [True] * 3
     moved = held["backward_transfer"]
-    assert (moved["value"], moved["sets"], moved["verdict"]) == (0.0, [first], "no difference shown")
+    assert (moved["value"], moved["sets"]) == (pytest.approx(0, abs=1e-5), [first])
     assert [point["cycle"] for point in later["curve"]] == [first, second]
     assert later["own_data"]["n_texts"] == 4
     days = [[str(date.fromisoformat(str(DAY)) + timedelta(n))] * 2 for n in range(2)]
@@ -138,7 +139,8 @@ def test_nats_are_the_models_own_cross_entropy():
     assert counts.tolist() == [4, 2]
     for k, one in enumerate(ids):
         tokens = torch.tensor([one])
-        expected = float(model(tokens, labels=tokens).loss) * (len(one) - 1)
+        with torch.no_grad():
+            expected = float(model(tokens, labels=tokens).loss) * (len(one) - 1)
         assert found[k] == pytest.approx(expected, rel=1e-5)
 
 
