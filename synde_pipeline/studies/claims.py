@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline.page import render
 from synde_pipeline.storage import Header, Warehouse, files_hash, read_json
 from synde_pipeline.studies.registry import STUDIES, Claim
-from synde_pipeline.studies.study import CLAIMS, PAGE, artefact_of
-from synde_pipeline.studies.study import page as render_page
+from synde_pipeline.studies.study import CLAIMS, PAGE, artefact_of, cell
 
 ARTEFACT = "claims"
 
@@ -35,7 +35,7 @@ def write_claims(warehouse: Warehouse) -> Header:
     def write(folder: Path) -> None:
         rows = [{**row, "claims": [claim.model_dump(mode="json") for claim in row["claims"]]} for row in studies]
         (folder / "claims.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
-        (folder / "claims.html").write_text(render_page("claims.html.j2", studies=rows), "utf-8")
+        (folder / "claims.html").write_text(render("studies/claims.html.j2", studies=rows, cell=cell), "utf-8")
 
     def describe(folder: Path) -> Header:
         inputs = {row["study"]: str(row["preset"]) for row in studies}
