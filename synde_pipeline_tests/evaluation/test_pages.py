@@ -1,4 +1,4 @@
-"""The frame of all pages, and the eval report in a real browser: narrow and wide, light and dark, nothing from outside."""
+"""The frame of all pages, and the eval report in a real browser: narrow and wide, light and dark, all in one file."""
 
 import re
 

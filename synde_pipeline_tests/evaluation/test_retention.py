@@ -1,6 +1,6 @@
 """Retention: backward transfer against its definition, sets that stay bounded, a matrix over real cycles."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -92,7 +92,9 @@ def test_a_model_is_tried_on_a_bounded_number_of_sets_with_the_oldest_and_the_ne
 
 def test_a_second_cycle_is_measured_on_the_first_ones_days_and_the_matrix_holds_both_and_the_base(warehouse):
     pin_tiny(warehouse)
-    config = SETTINGS.model_copy(update={"evaluation": EvaluationConfig(min_tasks=2, bootstrap=100, side_tasks=4)})
+    few = EvaluationConfig(min_tasks=2, bootstrap=100, side_tasks=4)
+    alone = SETTINGS.training.model_copy(update={"scopes_per_adapter": 1})
+    config = SETTINGS.model_copy(update={"evaluation": few, "training": alone})
     made = []
     for n, scope in enumerate(("site:a", "site:b")):
         day = DAY + timedelta(n)
@@ -100,7 +102,7 @@ def test_a_second_cycle_is_measured_on_the_first_ones_days_and_the_matrix_holds_
             trajectory(f"r{n}:{k}", task=REPORT[3 * n + k], day=day, scope=scope, steps=called(*GOOD)) for k in range(3)
         ]
         land(warehouse, runs, name=f"report{n}")
-        cycle, model = trained(warehouse, day, scope)
+        cycle, model = trained(warehouse, day, scope, config=config)
         report = evaluate_cycle(warehouse, cycle, load_all(warehouse), config)
         publish(warehouse, cycle.key, report, {"merged_models": model.content_hash})
         promote(warehouse, cycle, model, "better")
@@ -123,8 +125,9 @@ def test_a_second_cycle_is_measured_on_the_first_ones_days_and_the_matrix_holds_
     assert (moved["value"], moved["sets"]) == (pytest.approx(0, abs=1e-5), [first])
     assert [point["cycle"] for point in later["curve"]] == [first, second]
     assert later["own_data"]["n_texts"] == 4
-    days = [[str(date.fromisoformat(str(DAY)) + timedelta(n))] * 2 for n in range(2)]
+    days = [[str(DAY + timedelta(n))] * 2 for n in range(2)]
     assert [row["days"] for row in later["contents"]] == days
+    assert [row["learned_from"] for row in later["contents"]] == [["site:a"], ["site:b"]]
 
 
 # -- the base's own data ----------------------------------------------------------------------------------------------
