@@ -46,8 +46,8 @@ class EvaluationConfig(Config):
     """Resamples of the task-clustered bootstrap."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: int = 0
-    ks: tuple[int, ...] = (0, 1, 3)
-    """Numbers of memory items of the table by k; `memory.top_k` and 0 are measured anyway."""
+    ks: tuple[int, ...] = (1,)
+    """Numbers of memory items of the table by k, beside none and `memory.top_k`; larger ones are passed over."""
     side_tasks: int = Field(default=24, ge=0)
     """Tasks of each side measurement (another k, places never visited, a cycle's set for retention) and texts of the
     base's own; 0 makes none."""

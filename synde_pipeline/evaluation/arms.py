@@ -14,7 +14,7 @@ from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.base_model import Base, load
 from synde_pipeline.evaluation.contents import places_of
 from synde_pipeline.evaluation.earlier import REPORTS
-from synde_pipeline.evaluation.outcomes import Tried, base_and_trained, place_of_model, summarise
+from synde_pipeline.evaluation.outcomes import Tried, base_and_trained, other_ks, place_of_model, summarise
 from synde_pipeline.evaluation.own_data import on_own_data, own_texts
 from synde_pipeline.evaluation.query import logs_by_outcome
 from synde_pipeline.evaluation.replay_eval import Recalled, Replayer, TaskSums
@@ -114,7 +114,7 @@ class Bench:
         few, shown = rows[: self.settings.evaluation.side_tasks], self.recalled
         runs = runs_of_tasks(self.chosen.trajectories, [row.task_id for row in few])
         pairs = {0: (sums["none"], sums["weights"]), shown.top_k: (sums["context"], sums["dual"])}
-        for k in sorted(set(self.settings.evaluation.ks) - pairs.keys()) if few else ():
+        for k in other_ks(self.settings) if few else ():
             label = f"with {k} items"
             cut = shown.cut(k)
             pairs[k] = self.replay(plain, cut, runs, label), self.replay(trained, cut, runs, label)

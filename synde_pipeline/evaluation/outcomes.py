@@ -13,7 +13,7 @@ import numpy as np
 
 from synde_pipeline.evaluation.stats import mcnemar, paired_difference, resamples, verdict
 from synde_pipeline.evaluation.summary import ARMS, METRICS, Ratios, summarise_ratios
-from synde_pipeline.settings import EvaluationConfig
+from synde_pipeline.settings import EvaluationConfig, Settings
 
 MEASURES = {
     "success": ("n_success", "n_tasks"),
@@ -139,6 +139,11 @@ def by_k(found: Mapping[int, Sequence[Tried]], config: EvaluationConfig) -> list
         config: of the intervals.
     """
     return [{"k": k, "n_tasks": len(rows), **summarise(rows, config)} for k, rows in sorted(found.items())]
+
+
+def other_ks(settings: Settings) -> list[int]:
+    """Numbers of items to measure beside none and all: those of the settings between 0 and `memory.top_k`."""
+    return sorted({k for k in settings.evaluation.ks if 0 < k < settings.memory.top_k})
 
 
 def base_and_trained(row: Tried, base: dict[str, Any], trained: dict[str, Any]) -> Tried:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synde_pipeline.evaluation.contents import claimed_places
-from synde_pipeline.evaluation.outcomes import NEVER_VISITED, Tried, base_and_trained, place_of_model
+from synde_pipeline.evaluation.outcomes import NEVER_VISITED, Tried, base_and_trained, other_ks, place_of_model
 from synde_pipeline.evaluation.retention import Cell, Measured, cell_of
 from synde_pipeline.models.in_play import adapters_in_play
 from synde_pipeline.models.registry import Served
@@ -105,7 +105,7 @@ class Trial:
             k: [base_and_trained(row, row.arms[a], row.arms[b]) for row, _ in zip(rows, few, strict=False)]
             for k, (a, b) in pairs.items()
         }
-        for k in sorted(set(config.evaluation.ks) - pairs.keys()) if few else ():
+        for k in other_ks(config) if few else ():
             shown = self._recall(few, top_k=k)
             both = []
             for served in (NOTHING, self.candidate):
