@@ -45,7 +45,7 @@ class Cycle:
     claims: tuple[tuple[str, str, int], ...]
     """(day, content hash of that day's examples when claimed, trajectories claimed from it)."""
     content_hash: str
-    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict, hash=False)
     """Source systems from which nothing is claimed, nor drawn from earlier cycles."""
 
 

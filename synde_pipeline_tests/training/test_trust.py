@@ -11,6 +11,7 @@ from synde_pipeline.defs.partitions import daily
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.training import training_buffer, training_examples
 from synde_pipeline.memory.edits import EDITS, quarantining, restoring, signed
+from synde_pipeline.models.overrule import carry_out, promotion
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import Delta
 from synde_pipeline.removal.plan import promoted_with
@@ -28,6 +29,7 @@ from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import GOOD, REPORT, TRAIN
 from synde_pipeline_tests.models_for_tests import pin_tiny, tokenizer
 from synde_pipeline_tests.removal.history import Step, live, materialise, run, settings_of, state_of
+from synde_pipeline_tests.test_cli_memory import called_json
 
 MEMORY = MemoryConfig(embedder="hashing", min_tasks=1)
 SETTINGS = Settings(memory=MEMORY)
@@ -228,15 +230,16 @@ def test_removing_the_edit_is_a_history_in_which_nobody_was_shut_out(tmp_path):
     check_equal(tmp_path, Request(trace=made.trace_uid), has_edit=False)
 
 
-def test_promoted_cycles_that_hold_a_source_are_named_until_it_is_removed(tmp_path):
+def test_shutting_out_a_source_names_the_promoted_cycles_that_hold_it_and_the_remedy(tmp_path):
     config = settings_of("routed", tmp_path, views=1, tip_dropout=0.0)
-    config = config.model_copy(update={"buffer": ONE})
-    warehouse = lived(tmp_path, config, is_trained=True)
-    served = promoted_with(warehouse, "test")
+    warehouse = lived(tmp_path, config.model_copy(update={"buffer": ONE}), has_edit=False, is_trained=True)
+    carry_out(warehouse, promotion(warehouse, "library-0001"), "")
     assert promoted_with(warehouse, "nobody") == {}
-    found = promoted_with(warehouse, "evil")
-    assert found.keys() <= served.keys()
-    assert all("claimed" in relations for key, relations in found.items() if key == "library-0001")
+    said = called_json("quarantine", "source", "evil", home=tmp_path)
+    assert said["promoted"].keys() == {"library-0001"}
+    assert said["promoted"]["library-0001"][0] == "claimed"
+    assert said["remedy"] == "synde remove --source evil --dry-run"
+    assert read_buffer(warehouse).left_out == {"library": {"evil": LeftOut("its source evil is quarantined", 0)}}
 
 
 def test_a_rule_reads_back_as_it_was_written_and_trusting_everybody_writes_nothing():
