@@ -179,7 +179,8 @@ def page_of(domain: str, runs: Sequence[Reflection], notes: str) -> dict[str, An
 def markdown(page: dict[str, Any]) -> str:
     """Notes as people read them."""
     lines = [f"# Notes: {page['domain']}", ""]
-    lines += [f"As of {page['as_of']}: {page['n_runs']} runs of {page['n_tasks']} tasks. In brackets: tasks.", ""]
+    about = f"As of {page['as_of']}: {page['n_runs']} runs of {page['n_tasks']} tasks."
+    lines += [f"{about} In brackets: tasks; older ones may count less.", ""]
     lines += [f"- {_escaped(sentence['text'])}" for sentence in page["sentences"]] or ["Nothing yet."]
     return "\n".join(lines) + "\n"
 

@@ -41,7 +41,7 @@ from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.llm_server import serving
 from synde_pipeline_tests.sample_logs import SAMPLE
 
-CONFIG = NotesConfig(minibatch=4, accumulation=2)
+CONFIG = NotesConfig(minibatch=4, accumulation=2, evidence_carry=1.0)
 SETTINGS = Settings(notes=CONFIG)
 TRAIN = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") == "train"]
 HELD_OUT = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") != "train"]
