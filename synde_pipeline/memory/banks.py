@@ -19,6 +19,8 @@ from synde_pipeline.memory.embed import pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import delta_ids, read_rows, read_vectors
+from synde_pipeline.memory.trial_contrasts import ARTEFACT as CONTRASTS
+from synde_pipeline.memory.trial_contrasts import advice_hash, read_advice
 from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
@@ -37,17 +39,18 @@ def bank_as_of(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
         LineageError: a day's vectors are another embedder's.
     """
     check_embedder(warehouse, config)
-    kept = _kept(warehouse, as_of, _inputs(delta_ids(warehouse, as_of), config))
+    kept = _kept(warehouse, as_of, _inputs(delta_ids(warehouse, as_of), config, advice_hash(warehouse)))
     if kept is not None:
         return kept
     with lease(warehouse.root, BANKS):
-        inputs = _inputs(delta_ids(warehouse, as_of), config)
+        inputs = _inputs(delta_ids(warehouse, as_of), config, advice_hash(warehouse))
         return _kept(warehouse, as_of, inputs) or _folded(warehouse, config, as_of)
 
 
-def _inputs(ids: list[str], config: MemoryConfig) -> dict[str, str]:
+def _inputs(ids: list[str], config: MemoryConfig, asked: str) -> dict[str, str]:
     settings = config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)}
-    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings), "rules": _rules_hash()}
+    inputs = {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings), "rules": _rules_hash()}
+    return inputs | ({CONTRASTS: asked} if asked else {})
 
 
 @lru_cache(maxsize=1)
@@ -73,8 +76,10 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
     ledger = Ledger.read(table)
     known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
     kept = KeptVectors(warehouse, pinned_name(config.embedder))
-    bank = Fold(ledger, config, Memory([], config, known, kept).embed).bank(as_of)
-    inputs = _inputs(table["delta_id"].to_pylist(), config)  # of the rows that were folded, whatever came meanwhile
+    advice = read_advice(warehouse)
+    bank = Fold(ledger, config, Memory([], config, known, kept).embed, advice=advice).bank(as_of)
+    # Of what was folded, whatever came meanwhile.
+    inputs = _inputs(table["delta_id"].to_pylist(), config, advice.content_hash)
     header = Header(
         artefact=BANKS,
         key=str(as_of),

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from synde_pipeline.memory.sources import HUMAN, SOURCE
+from synde_pipeline.memory.sources import HUMAN, SOURCE, shut_out
 from synde_pipeline.memory.store import records_of
 from synde_pipeline.memory.tags import Codes, Ints, Tags, coded, distinct, shown_id, tags_in, tags_of
 from synde_pipeline.records import Delta, place_of
@@ -114,7 +114,7 @@ class Ledger:
     def _made(
         cls, named: Iterable[tuple[str, Delta]], columns: Sequence[Iterable[Any]], tags: Tags, codes: Codes
     ) -> "Ledger":
-        rows = tuple(Row(delta.effective_day, delta_id, _unit(delta), delta) for delta_id, delta in named)
+        rows = tuple(Row(delta.effective_day, delta_id, unit_of(delta), delta) for delta_id, delta in named)
         edits = [Edit(day, at or _NEVER, *rest) for day, at, *rest in zip(*columns, strict=True)]
         said = [*((row.delta.trace_uid, row.delta.day) for row in rows), *((e.trace_uid, e.day) for e in edits)]
         uids = np.concatenate([coded([uid for uid, _ in said], codes.number), tags.uid])
@@ -194,6 +194,15 @@ class Ledger:
         """Tasks whose reflections called for an edit."""
         return frozenset(edit.task_id for edits in self.edits_of.values() for edit in edits if edit.task_id)
 
+    def quarantined(self, as_of: date) -> frozenset[str]:
+        """Source systems that a person had shut out by a day."""
+        edits = (edit for edits in self._of_sources for edit in edits if edit.is_human and edit.effective_day <= as_of)
+        return shut_out((edit.target, edit.value) for edit in edits)
+
+    @cached_property
+    def _of_sources(self) -> list[tuple[Edit, ...]]:
+        return [edits for target, edits in self.edits_of.items() if target.startswith(SOURCE)]
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -228,7 +237,8 @@ def seen(rows: Sequence[Row], as_of: date, without_task: str | None) -> Sequence
     return known if without_task is None else [row for row in known if row.delta.task_id != without_task]
 
 
-def _unit(delta: Delta) -> Unit:
+def unit_of(delta: Delta) -> Unit:
+    """The unit that a row belongs to."""
     if place_of(delta.scope):
         return Unit(delta.scope, "", "")
     return Unit("", RUNS, "") if delta.op == "EVIDENCE" else Unit("", delta.kind, delta.scope)

@@ -61,7 +61,8 @@ def memory_at(warehouse: Warehouse, config: MemoryConfig, known: Known | None) -
                 deltas += [d for d in ledger if d.trace_uid == item.trace_uid]
             else:
                 deltas += deltas_of(reflect_as_then(warehouse, item), item.day)
-    return Memory(deltas, config, memory.vectors)
+    notes = memory.notes.among({d.trace_uid for d in deltas}) if memory.notes else None
+    return Memory(deltas, config, memory.vectors, advice=memory.advice, notes=notes)
 
 
 def _changed_days(warehouse: Warehouse, known: Known) -> set[str]:
