@@ -258,7 +258,7 @@ def test_trials_are_contrasted_in_the_same_run_within_the_same_budget(server, wa
 
 def test_a_budget_that_reflections_used_up_leaves_nothing_for_contrasts(server, warehouse, home):
     land(warehouse, mixed_trials())
-    server.moves += [llm_server.answers(usage=(9000, 0))] * 2
+    server.moves += [llm_server.answers(usage=(11_000, 0))] * 2
     with pytest.raises(RunFailedError, match=r"trial_contrasts failed.*budget of .* tokens is used up"):
         run(settings_of(home, server, max_tokens=24_000, concurrency=1))
     assert len(server.asked) == 2

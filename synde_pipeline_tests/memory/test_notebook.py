@@ -38,6 +38,7 @@ from synde_pipeline.memory.notes_llm import asking
 from synde_pipeline.memory.notes_shown import ShownNotes
 from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.prompting import PromptEncoder
+from synde_pipeline.prompting.parts import item_text
 from synde_pipeline.records import Reflection, split_of
 from synde_pipeline.reflection.daily import load_reflections, publish_reflections
 from synde_pipeline.reflection.rules import reflect
@@ -312,7 +313,7 @@ def test_the_notebook_stands_behind_the_items_of_a_prompt(warehouse, landed):
     publish_notes(warehouse, SHOWN)
     item = ShownNotes.of(warehouse, SETTINGS.memory).item("library", landed[-1], None)
     window = PromptEncoder(tokenizer(), PromptConfig(window=2048, max_header=1024)).prompt("library", "renew", [item])
-    assert "Runs in general succeed (" in tokenizer().decode(window.ids)
+    assert item_text(item) in tokenizer().decode(window.ids)
     assert window.n_context_tokens > 0
     runs = {run.trace_uid for day in landed[:2] for run in load_reflections(warehouse, day)}
     among = ShownNotes.of(warehouse, SETTINGS.memory).among(runs)

@@ -15,7 +15,7 @@ from synde_pipeline.memory.banks import bank_as_of
 from synde_pipeline.memory.curate import Fold
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.deltas import deltas_of
-from synde_pipeline.memory.edits import quarantining, record
+from synde_pipeline.memory.edits import edit_days, quarantining, record
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.live import LiveMemory
 from synde_pipeline.memory.retrieve import Memory
@@ -74,7 +74,7 @@ def bank(deltas, advice: Advice, as_of: date = LAST, without_task: str | None = 
 
 
 @given(ledgers, st.integers(0, 4), st.randoms())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_order_repeats_and_later_days_change_nothing(deltas, day, chance):
     deltas = spoken(deltas)
     advice, as_of = advised(deltas), DAY + timedelta(day)
@@ -85,7 +85,7 @@ def test_order_repeats_and_later_days_change_nothing(deltas, day, chance):
 
 
 @given(ledgers, st.data())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_leaving_a_task_out_equals_a_history_without_it(deltas, data):
     deltas = spoken(deltas)
     task, advice = data.draw(st.sampled_from(TASKS)), advised(deltas)
@@ -259,7 +259,7 @@ def test_where_nobody_is_to_be_asked_nothing_is_written(warehouse):
 def test_a_source_that_is_shut_out_is_in_no_set_from_then_on(server, warehouse):
     lived(warehouse, [one(0, "success"), one(0, "failure", source="forum"), one(0, "failure", trial=1)])
     record(warehouse, [quarantining("forum")])
-    today = max(date.fromisoformat(path.name.split("=")[1]) for path in (warehouse.root / "edits").glob("day=*"))
+    today = max(edit_days(warehouse))
     materialise(warehouse, today)
     by = by_llm(server)
     publish_contrasts(warehouse, by, Llm(warehouse, by.llm))
