@@ -7,7 +7,7 @@ from synde_pipeline.errors import LlmError
 from synde_pipeline.evaluation.stats import mean_interval
 from synde_pipeline.llm import Llm
 from synde_pipeline.memory.notes_llm import LlmLearner, asking
-from synde_pipeline.settings import load
+from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.studies.creatures import CHANCE, EASY, WORDING, World
 from synde_pipeline.studies.notes_claims import PAPER, verdict_of
@@ -21,13 +21,12 @@ MOST_TOKENS = 200_000
 """Prompt and answer, of all seeds, counted as the most that they can be; a smaller limit of the settings is kept."""
 
 
-def asked(seeds: Sequence[int]) -> dict[str, Any]:
+def asked(seeds: Sequence[int], settings: Settings) -> dict[str, Any]:
     """What a language model's notes are worth on a small part of the benchmark, beside those of counting.
 
     Returns:
         model: empty where it did not run, then `why` says why. by_seed: accuracies of the model and of counting.
     """
-    settings = load()
     config = settings.llm
     if config.base_url is None or not config.model:
         return _not_run("no endpoint")

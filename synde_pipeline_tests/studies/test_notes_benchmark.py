@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from synde_pipeline.memory.notes import RuleLearner, infer
+from synde_pipeline.settings import load
 from synde_pipeline.studies import notes_benchmark
 from synde_pipeline.studies.creatures import (
     ATTRIBUTES,
@@ -206,7 +207,7 @@ def keeper(body: dict) -> str:
 
 def test_without_an_endpoint_the_row_says_so_and_the_title_stays(monkeypatch):
     monkeypatch.delenv("SYNDE_LLM_URL", raising=False)
-    found = asked(range(2))
+    found = asked(range(2), load())
     claim = claim_of(found, "synde study notes")
     assert (claim.measured, claim.error, claim.n, claim.verdict) == (None, None, 0, "not run: no endpoint")
     assert title_of(found, TITLE) == TITLE
@@ -217,17 +218,17 @@ def test_a_real_endpoint_keeps_notes_once_within_the_budget_and_the_title_follow
     with serving(keeper) as server:
         monkeypatch.setenv("SYNDE_LLM_URL", server.url)
         monkeypatch.setenv("SYNDE_LLM_MODEL", "small")
-        found = asked(range(2))
+        found = asked(range(2), load())
         n_asked = len(server.asked)
         assert n_asked == 2 * (N_ASKED_SAMPLES // 10 + 3)
-        assert asked(range(2)) == found
+        assert asked(range(2), load()) == found
         assert len(server.asked) == n_asked
         monkeypatch.setenv("SYNDE_LLM_MAX_TOKENS", "3000")
         monkeypatch.setenv("SYNDE_LLM_MODEL", "dear")
-        poor = asked(range(2))
+        poor = asked(range(2), load())
         assert claim_of(poor, "").verdict.startswith("not run: the budget of 3000 tokens is used up")
         monkeypatch.setenv("SYNDE_NO_LLM", "1")
-        assert "was not asked yet" in claim_of(asked(range(2)), "").verdict
+        assert "was not asked yet" in claim_of(asked(range(2), load()), "").verdict
     claim = claim_of(found, "synde study notes")
     assert claim.n == 2
     assert claim.measured == pytest.approx(np.mean(found["by_seed"]["accuracy"]) - CHANCE)
