@@ -22,7 +22,7 @@ class Synde(dg.ConfigurableResource):
     _llm: Llm | None = PrivateAttr(default=None)
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Self]:
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Self, None, None]:
         """For as long as a run lasts, what it embeds through an endpoint counts against its budget too."""
         self.setup_for_execution(context)
         with asking_through(lambda: self.llm):
