@@ -28,7 +28,7 @@ from synde_pipeline.models.merge import CycleModel, cycle_model, fresh_merged
 from synde_pipeline.models.registry import served_of
 from synde_pipeline.models.route import Asked
 from synde_pipeline.prompting import PromptEncoder
-from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
+from synde_pipeline.records import SCHEMA_VERSION, Trajectory
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
@@ -55,7 +55,7 @@ def evaluate_cycle(
     sets = {one.key: set_of_cycle(every, one, config.side_tasks) for one in sets_to_try(warehouse, cycle, config)}
     tried = {*chosen.task_ids, *(run.task_id for runs in sets.values() for run in runs)}
     memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
-    n_checked = check_no_leak(tried, learned_tasks(warehouse, memory.deltas))
+    n_checked = check_no_leak(tried, learned_tasks(warehouse, memory.ledger.task_ids))
     bench = Bench(base, chosen, Recalled(memory, settings.memory.top_k), settings)
     plain, trained = CycleModel.plain(base.model), cycle_model(warehouse, cycle, base)
     sums = bench.arms(plain, trained)
@@ -194,10 +194,10 @@ def learned_until(warehouse: Warehouse, cycle: Cycle, base: Base) -> date:
     return max([*days, *map(date.fromisoformat, base.header.info.get("days", ()))])
 
 
-def learned_tasks(warehouse: Warehouse, deltas: Iterable[Delta]) -> set[str]:
-    """Every task that memory, a claimed example or the base was learned from."""
+def learned_tasks(warehouse: Warehouse, remembered: Iterable[str]) -> set[str]:
+    """Every task that memory (these), a claimed example or the base was learned from."""
     base = warehouse.header(BASE, "")
-    learned = {delta.task_id for delta in deltas} | set(base.info.get("task_ids", ()) if base else ())
+    learned = set(remembered) | set(base.info.get("task_ids", ()) if base else ())
     for cycle in cycles(warehouse):
         learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
     return learned

@@ -50,7 +50,7 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     sets = trial.sets(sets_to_try(warehouse, cycle, settings.evaluation))
     every = [*trial.tasks, *trial.elsewhere, *(task for tasks in sets.values() for task in tasks)]
     tried = sorted({task.task_id for task in every})
-    n_checked = check_no_leak(tried, learned_tasks(warehouse, lab.memory.deltas))
+    n_checked = check_no_leak(tried, learned_tasks(warehouse, lab.memory.ledger.task_ids))
     rows, few = trial.rows(places_of(warehouse, model))
     n, n_own = len(trial.tasks), settings.evaluation.side_tasks
     texts = CorpusData(lab.base.tokenizer, lab.encoder).rows(n_own, "retention")
