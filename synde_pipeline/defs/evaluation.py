@@ -14,6 +14,7 @@ from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish, small_svg
 from synde_pipeline.evaluation.report_page import sentences
+from synde_pipeline.evaluation.sections import NOT_MEASURED
 from synde_pipeline.evaluation.summary import TITLES, measured
 from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
@@ -86,6 +87,7 @@ def numbers(section: dict[str, Any]) -> dict[str, float]:
 
 def details(report: dict[str, Any]) -> dict[str, float]:
     """Tasks harmed and helped by each arm, what it costs, retention and contents, as numbers; no text of any log."""
+    report = {**NOT_MEASURED, **report}
     found: dict[str, float] = {}
     for arm, one in report["harm"].items():
         found |= {f"harmed_{arm}": len(one["harmed"]), f"helped_{arm}": len(one["helped"])}

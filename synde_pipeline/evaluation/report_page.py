@@ -8,6 +8,7 @@ from typing import Any
 
 from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.evaluation.retention import BASE_ROW
+from synde_pipeline.evaluation.sections import NOT_MEASURED
 from synde_pipeline.evaluation.summary import ARMS, HEADS, METRICS, TITLES, measured, with_interval
 from synde_pipeline.page import render as fill
 
@@ -25,7 +26,8 @@ _GOOD, _BAD = "47,145,99", "200,80,60"
 
 
 def render(report: dict[str, Any]) -> str:
-    """The whole page: no script, no outside resource, every logged text escaped."""
+    """The whole page: no script, no outside resource, every logged text escaped; sections may be missing."""
+    report = {**NOT_MEASURED, **report}
     return fill(
         "evaluation/report.html.j2",
         report=report,
@@ -66,7 +68,8 @@ def gate_of(gate: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def sentences(report: dict[str, Any]) -> list[str]:
-    """What the numbers say, one sentence a comparison, and one on retention."""
+    """What the numbers say, one sentence a comparison, and one on retention; sections may be missing."""
+    report = {**NOT_MEASURED, **report}
     pairs = {(one["arm"], one["reference"]): one for one in report["comparisons"]}
     said = [_compared(report["arms"], pairs[pair]) for pair in TOLD if pair in pairs]
     held = report["retention"]

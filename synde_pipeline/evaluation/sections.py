@@ -18,6 +18,28 @@ from synde_pipeline.training.cycles import Cycle
 Summarise = Callable[[Sequence[Tried], EvaluationConfig], dict[str, Any]]
 
 
+NOT_MEASURED: Mapping[str, Any] = {
+    "comparisons": [],
+    "by_domain": {},
+    "by_place": {},
+    "by_k": [],
+    "curve": [],
+    "retention": None,
+    "own_data": None,
+    "contents": [],
+    "cost": {
+        "adapters": 0,
+        "adapter_bytes": 0,
+        "training": {"cycles": 0, "sequences": 0, "steps": 0, "cpu_s": None},
+        "arms": {},
+    },
+    "training_seeds": [],
+    "harm": {},
+    "tasks_elsewhere": [],
+}
+"""The sections of a report whose candidate could not be tried."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured for one report."""

@@ -133,6 +133,16 @@ def test_the_page_says_first_what_the_gate_says_and_without_a_word_of_it_that_no
     assert "<script" not in page
 
 
+def test_a_report_of_a_candidate_that_could_not_be_tried_is_a_page_too():
+    nothing = {arm: {"n": 0, "note": "not evaluated: broken files"} for arm in ARMS}
+    kept = ("cycle", "domain", "base", "model", "logs")
+    empty = {"evaluation": {**report()["evaluation"], "n_tasks": 0}, "arms": nothing, "tasks": [], "task_ids": []}
+    gate = {"passed": False, "reason": "broken files"}
+    page = render({name: value for name, value in report().items() if name in kept} | empty | {"gate": gate})
+    assert page.index("Does not pass the gate") < page.index("not evaluated: broken files")
+    assert "Not time-split" not in page
+
+
 def test_the_page_names_harmed_tasks_with_the_commands_that_show_what_was_in_play():
     page = render(report())
     assert "context: 1 harmed, 0 helped, of 12" in page
