@@ -138,7 +138,7 @@ def by_k(found: Mapping[int, Sequence[Tried]], config: EvaluationConfig) -> list
         found: number of items -> rows with the arms `base` and `trained`.
         config: of the intervals.
     """
-    return [{"k": k, "n_tasks": len(rows), **summarise(rows, config)} for k, rows in sorted(found.items())]
+    return [{"k": k, "n_tasks": len(rows), **summarise(rows, config)} for k, rows in sorted(found.items()) if rows]
 
 
 def other_ks(settings: Settings) -> list[int]:
