@@ -87,11 +87,11 @@ def _compared(arms: Mapping[str, Any], one: dict[str, Any]) -> str:
     arm, reference = one["arm"], one["reference"]
     values = (f"{measured(arms[name])[metric]['value']:.3f}" for name in (arm, reference))
     said = "{} against {}".format(*values)
-    test = one["mcnemar"]
+    test, counted = one["mcnemar"], "" if metric == "success" else "by the logged tool's rank "
     return (
         f"{WORDS[arm].capitalize()} against {WORDS[reference]}: {HEADS[metric]} {said}, difference "
-        f"{with_interval(found, sign=True)}, {found['verdict']}; {test['gained']} tasks better, {test['lost']} worse "
-        f"({p_text(test['p'])})."
+        f"{with_interval(found, sign=True)}, {found['verdict']}; {counted}{test['gained']} tasks better, "
+        f"{test['lost']} worse ({p_text(test['p'])})."
     )
 
 

@@ -157,7 +157,7 @@ def test_the_verdict_words_pairs_and_retention_with_their_numbers():
     assert found[1].startswith(
         "The adapters alone against the base alone: nats/token 3.050 against 3.550, difference -0.500"
     )
-    assert "12 tasks better, 0 worse (p < 0.001)" in found[1]
+    assert "by the logged tool's rank 12 tasks better, 0 worse (p < 0.001)" in found[1]
     assert found[3] == "Retention over 1 earlier task set: -0.100 [-0.200, +0.000], no difference shown."
 
 
