@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from synde_pipeline.memory.counts import Fared, Runs, Shown, count
+from synde_pipeline.memory.counts import Calls, Runs, Shown, count
 from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import RUNS, Domain, Edit, Ledger, Row, Unit, seen
@@ -28,7 +28,7 @@ from synde_pipeline.memory.standing import (
     rule,
     standing,
 )
-from synde_pipeline.memory.tags import Tags, distinct
+from synde_pipeline.memory.tags import Codes, Mask, Tags, distinct
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
@@ -98,10 +98,13 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
     ids = frozenset(name for draft in drafted.values() for name in (draft.item_id, *draft.merged))
     edits = _Edits(ledger, view, tools, ids)
     items = [_worded(drafted[name], edits.of(drafted[name]), tools) for name in sorted(drafted)]
-    tags, fared = _count(domain, ledger, view, tools.config, items)
+    tags, codes = _tags(domain, ledger, view), ledger.codes
+    calls = Calls.of(_paths(known) if len(tags) else (), codes)
+    fared = count(tags, _heard(tags, codes, view, tools.config), [item.shown for item in items], codes, calls)
     with_item = list(zip(fared.helpful, fared.harmful, strict=True))
     stands = _standings(items, with_item, _Runs(known, view, tools.config), tools.config)
-    done = [_final(*about, tools) for about in zip(items, with_item, stands, strict=True)]
+    told = zip(fared.helpful, fared.harmful, fared.neutral, strict=True)
+    done = [_final(*about, tools) for about in zip(items, told, stands, strict=True)]
     return Folded(
         items=tuple(item for item, _ in done),
         digests=tuple(digest for _, digest in done),
@@ -158,20 +161,30 @@ def _worded(draft: MemoryItem, edits: tuple[Edit, ...], tools: Tools) -> _Worded
         ruling = rule(edits, tools.config.min_tasks) if edits else NO_RULING
         item = draft.model_copy(update=ruling.texts) if ruling.texts else draft
         # At a place the words are the option itself: what another one did says nothing of this one.
-        shown = Shown((item.item_id, *item.merged), ruling.since, item.version if item.place else None)
+        version = item.version if item.place else None
+        shown = Shown((item.item_id, *item.merged), ruling.since, version, item.tool)
         return _Worded(item, ruling, backing(item, tools.config.min_tasks), n_tokens(item), shown)
 
     return tools.again(f"words {draft.item_id}", (draft, edits), make)
 
 
-def _count(
-    domain: Domain, ledger: Ledger, view: View, config: MemoryConfig, items: Sequence[_Worded]
-) -> tuple[Tags, Fared]:
-    """The tags that are seen, and what they amount to."""
-    codes, tags = ledger.codes, domain.tags
-    tags = tags.where((tags.effective_day <= view.as_of.toordinal()) & (tags.task != codes.get(view.without_task)))
+def _tags(domain: Domain, ledger: Ledger, view: View) -> Tags:
+    """The tags that are seen."""
+    known = domain.tags.effective_day <= view.as_of.toordinal()
+    return domain.tags.where(known & (domain.tags.task != ledger.codes.get(view.without_task)))
+
+
+def _heard(tags: Tags, codes: Codes, view: View, config: MemoryConfig) -> Mask:
+    """Which tags come from sources that are listened to, (n,)."""
     shut_out = [code for code in distinct(tags.source) if distrust(codes.names[code], view.quarantined, config)]
-    return tags, count(tags, ~np.isin(tags.source, shut_out), [item.shown for item in items], codes)
+    return ~np.isin(tags.source, shut_out)
+
+
+def _paths(known: dict[Unit, Sequence[Row]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Uids of the runs that are seen, and the tools that each called."""
+    for unit, rows in known.items():
+        if unit.place or unit.kind == RUNS:
+            yield from ((row.delta.trace_uid, row.delta.path) for row in rows if row.delta.op == "EVIDENCE")
 
 
 class _Runs:
@@ -187,7 +200,7 @@ class _Runs:
         if unit not in self._read:
             rows = (row.delta for row in self._known.get(unit, ()))
             self._read[unit] = Runs.of(row for row in rows if row.op == "EVIDENCE" and not self._why_not(row))
-        return self._read[unit].without((item.item_id, *item.merged))
+        return self._read[unit].without((item.item_id, *item.merged), item.tool)
 
 
 def _standings(
@@ -208,12 +221,12 @@ def _standings(
     return [archived if item.item.item_id in out else stand for item, stand in zip(items, stands, strict=True)]
 
 
-def _final(item: _Worded, fared: tuple[int, int], stand: Standing, tools: Tools) -> tuple[MemoryItem, str]:
+def _final(item: _Worded, fared: tuple[int, ...], stand: Standing, tools: Tools) -> tuple[MemoryItem, str]:
     """The item as it stands, and its digest."""
 
     def make() -> tuple[MemoryItem, str]:
-        helpful, harmful = fared
-        told = {"helpful": helpful, "harmful": harmful, "pinned": item.ruling.is_pinned, **stand._asdict()}
+        told = dict(zip(("helpful", "harmful", "neutral"), fared, strict=True))
+        told |= {"pinned": item.ruling.is_pinned, **stand._asdict()}
         done = item.item.model_copy(update=told)
         return done, digest_of(done)
 
