@@ -35,7 +35,7 @@ def list_items(
     """List memory items, those too that are not active.
 
     JSON keys: as_of, bank_hash, counts {status: items}, items [id, version, domain, kind, scope, status, reason, title,
-    tasks, helpful, harmful, pinned].
+    tasks, helpful, harmful, neutral, pinned, successor].
     """
     bank = bank_as_of(load(), as_of)
     items = _chosen(bank, domain, kind, status)
@@ -79,12 +79,14 @@ def show(item_id: Item, as_of: AsOf = None, as_json: AsJson = False) -> None:
     print(f": {item.reason}" if item.reason else "")
     print(f"\n{item.title}\n  {item.description}\n\n{item.content}\n")
     print(
-        f"scope: {item.scope or 'the whole domain'}; helpful {item.helpful}, harmful {item.harmful}"
-        f"{'; pinned' if item.pinned else ''}"
+        f"scope: {item.scope or 'the whole domain'}; helpful {item.helpful}, harmful {item.harmful}, "
+        f"neutral {item.neutral}{'; pinned' if item.pinned else ''}"
     )
     print(f"rests on {len(item.supports)} trajectories of {len(item.task_ids)} tasks:")
     for support in item.supports[:12]:
         print(f"  {support.trace_uid} {support.outcome}")
+    for text in item.unsaid:
+        print(f"others said: {text}")
     for edit in edits:
         print(f"edited {edit.at:%Y-%m-%d %H:%M} UTC: {edit.op} {edit.value}".rstrip())
 
@@ -178,8 +180,11 @@ def _chosen(bank: "Bank", domain: str | None, kind: str | None, status: str | No
     return sorted(found, key=lambda item: (item.domain, item.status != "active", item.kind, item.scope, item.title))
 
 
+_ROW_KEYS = {"domain", "kind", "scope", "status", "reason", "title"} | {"helpful", "harmful", "neutral"}
+_ROW_KEYS |= {"pinned", "successor"}
+
+
 def row_of(item: MemoryItem) -> dict[str, Any]:
     """An item without its texts, as JSON shows it."""
-    names = ("domain", "kind", "scope", "status", "reason", "title", "helpful", "harmful", "pinned")
-    about = {name: getattr(item, name) for name in names}
+    about = item.model_dump(include=_ROW_KEYS)
     return {"id": item.item_id, "version": item.version, **about, "tasks": len(item.task_ids)}

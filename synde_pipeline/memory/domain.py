@@ -1,7 +1,7 @@
 """The fold of one domain: units are drafted, tags counted, and each item told where it stands. Pure."""
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,6 +16,7 @@ from synde_pipeline.memory.counts import Calls, Runs, Shown, count
 from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import RUNS, Domain, Edit, Ledger, Row, Unit, seen
+from synde_pipeline.memory.opposites import superseded
 from synde_pipeline.memory.sources import distrust, listening, source_of
 from synde_pipeline.memory.standing import (
     NO_RULING,
@@ -94,7 +95,7 @@ class _Worded(NamedTuple):
 def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Folded:
     """Fold the rows of one domain that a view shows."""
     known = {unit: seen(rows, view.as_of, view.without_task) for unit, rows in domain.units.items()}
-    drafted = {draft.item_id: draft for unit, rows in known.items() for draft in _drafts(unit, rows, view, tools)}
+    drafted = {draft.item_id: draft for draft in _drafted(known, view, tools)}
     ids = frozenset(name for draft in drafted.values() for name in (draft.item_id, *draft.merged))
     edits = _Edits(ledger, view, tools, ids)
     items = [_worded(drafted[name], edits.of(drafted[name]), tools) for name in sorted(drafted)]
@@ -112,6 +113,28 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
         n_deltas=sum(map(len, known.values())) + len(tags),
         orphans=fared.orphans + edits.orphans,
     )
+
+
+def _drafted(known: dict[Unit, Sequence[Row]], view: View, tools: Tools) -> Iterator[MemoryItem]:
+    """The drafts of all units; of opposite ones, those that are superseded come last."""
+    by_scope: dict[str, list[Unit]] = defaultdict(list)
+    for unit, rows in known.items():
+        yield from _drafts(unit, rows, view, tools)
+        if not unit.place and unit.kind != RUNS and rows:
+            by_scope[unit.scope].append(unit)
+    for scope, units in by_scope.items():
+        found = [_drafts(unit, known[unit], view, tools) for unit in units]
+        rows = [row for unit in units for row in known[unit]]
+        yield from tools.again(
+            f"opposites {rows[0].delta.domain} {scope}",
+            found,
+            lambda found=found, rows=rows: _opposites(found, rows, tools.config),
+        )
+
+
+def _opposites(found: Sequence[list[MemoryItem]], rows: Sequence[Row], config: MemoryConfig) -> list[MemoryItem]:
+    said_on = {row.delta.trace_uid: row.effective_day for row in rows}
+    return [*superseded([*chain.from_iterable(found)], said_on, config.min_tasks)]
 
 
 def _drafts(unit: Unit, rows: Sequence[Row], view: View, tools: Tools) -> list[MemoryItem]:
@@ -226,7 +249,9 @@ def _final(item: _Worded, fared: tuple[int, ...], stand: Standing, tools: Tools)
 
     def make() -> tuple[MemoryItem, str]:
         told = dict(zip(("helpful", "harmful", "neutral"), fared, strict=True))
+        took_over = item.item.successor if item.ruling.ended in ("", *_ENDS) else item.ruling.ended
         told |= {"pinned": item.ruling.is_pinned, **stand._asdict()}
+        told["successor"] = took_over if stand.status == "retired" else ""
         done = item.item.model_copy(update=told)
         return done, digest_of(done)
 
