@@ -136,12 +136,14 @@ def import_items(
     added [ids], changed [ids], same, inactive (left out: the file says that they are not active), suspects [id, why]
     (they read like attacks), edits (stored).
     """
-    from synde_pipeline.memory.editor import apply_edits, plan_import
+    from synde_pipeline.memory.editor import apply_edits, plan_import, settle
     from synde_pipeline.memory.playbooks import read_file
     from synde_pipeline.storage import Warehouse
 
     settings = load()
     entries = read_file(path, form)
+    if not dry_run:
+        settle(Warehouse(settings.warehouse), settings)
     plan = plan_import(bank_as_of(settings, None), entries, domain)
     if plan.edits and not dry_run:
         apply_edits(Warehouse(settings.warehouse), settings, plan.edits)

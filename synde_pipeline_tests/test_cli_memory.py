@@ -14,7 +14,8 @@ import pytest
 
 from synde_pipeline.cli import main
 from synde_pipeline.memory.banks import BANKS
-from synde_pipeline.memory.edits import adding, lesson_of
+from synde_pipeline.memory.edits import adding, lesson_of, record
+from synde_pipeline.memory.playbooks import read_file
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import synde, synde_json
 
@@ -222,3 +223,14 @@ def test_a_run_publishes_what_was_not_and_keeps_edits_and_then_has_nothing_to_do
     synde("run", home=tmp_path)
     assert status_of(tmp_path, item_id) == "active"
     assert synde_json("run", home=tmp_path)["days"] == []
+
+
+def test_an_import_that_was_killed_before_it_published_is_not_stored_twice(tmp_path):
+    path = tmp_path / "playbook.txt"
+    path.write_text("## STRATEGIES\n[str-00001] helpful=1 harmful=0 :: Ask for the card before anything else.\n")
+    warehouse = Warehouse(tmp_path / "warehouse")
+    (entry,) = read_file(path)
+    record(warehouse, [adding(entry.lesson, "library")])  # and the kill came here
+    found = called_json("memory", "import", str(path), "--domain", "library", home=tmp_path)
+    assert (found["added"], found["same"], found["edits"]) == ([], 1, 0)
+    assert len(called_json("memory", "list", home=tmp_path)["items"]) == 1
