@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synde_pipeline.cli_memory import Item, app, bank_as_of, row_of
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.errors import InputError
 from synde_pipeline.records import Delta, Kind, MemoryItem
 from synde_pipeline.settings import load
@@ -172,4 +172,4 @@ def _apply(edits: Sequence[Delta], item_id: str | None, as_json: bool) -> None:
     for one in done:
         print(f"{one.op} {one.value} {one.target}".strip() + f" from {one.day} on ({one.trace_uid})")
     if item:
-        print(f"{item.item_id} is {item.status}{f' ({item.reason})' if item.reason else ''}: {item.title}")
+        print(f"{item.item_id} is {item.status}{f' ({item.reason})' if item.reason else ''}: {printable(item.title)}")

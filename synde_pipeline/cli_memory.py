@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.records import Kind, MemoryItem, Status
 from synde_pipeline.settings import Settings, load
 
@@ -50,7 +50,7 @@ def list_items(
         place = f" ({item.scope})" if item.scope else ""
         print(
             f"{item.item_id[:8]}{mark} {item.status:<11} {item.domain:<10} {item.kind:<8} "
-            f"+{item.helpful} -{item.harmful} {len(item.task_ids)} tasks  {item.title}{place}"
+            f"+{item.helpful} -{item.harmful} {len(item.task_ids)} tasks  {printable(item.title)}{place}"
         )
     said = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "no item"
     print(f"as of {bank.as_of}, bank {bank.bank_hash[:12]}: {said}")
@@ -77,7 +77,7 @@ def show(item_id: Item, as_of: AsOf = None, as_json: AsJson = False) -> None:
         return
     print(f"{item.item_id} (version {item.version}), {item.domain} {item.kind}, {item.status}", end="")
     print(f": {item.reason}" if item.reason else "")
-    print(f"\n{item.title}\n  {item.description}\n\n{item.content}\n")
+    print(printable(f"\n{item.title}\n  {item.description}\n\n{item.content}\n"))
     print(
         f"scope: {item.scope or 'the whole domain'}; helpful {item.helpful}, harmful {item.harmful}, "
         f"neutral {item.neutral}{'; pinned' if item.pinned else ''}"
@@ -86,7 +86,7 @@ def show(item_id: Item, as_of: AsOf = None, as_json: AsJson = False) -> None:
     for support in item.supports[:12]:
         print(f"  {support.trace_uid} {support.outcome}")
     for text in item.unsaid:
-        print(f"others said: {text}")
+        print(f"others said: {printable(text)}")
     for edit in edits:
         print(f"edited {edit.at:%Y-%m-%d %H:%M} UTC: {edit.op} {edit.value}".rstrip())
 

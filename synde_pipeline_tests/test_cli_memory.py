@@ -234,3 +234,16 @@ def test_an_import_that_was_killed_before_it_published_is_not_stored_twice(tmp_p
     found = called_json("memory", "import", str(path), "--domain", "library", home=tmp_path)
     assert (found["added"], found["same"], found["edits"]) == ([], 1, 0)
     assert len(called_json("memory", "list", home=tmp_path)["items"]) == 1
+
+
+def test_words_of_a_log_cannot_act_on_the_terminal_but_stay_as_they_are(tmp_path):
+    texts = {"title": "red \x1b[31mtitle", "content": "over\u202ewritten\r line\nsecond \U0001f388 日本"}
+    words = ("--title", texts["title"], "--content", texts["content"], "--domain", "library")
+    item_id = called_json("memory", "add", *words, home=tmp_path)["item"]["id"]
+    out = called("memory", "list", home=tmp_path) + called("memory", "show", item_id, home=tmp_path)
+    out += called("recall", "anything", home=tmp_path)
+    assert not {"\x1b", "\u202e", "\r"} & set(out)
+    assert "red \\x1b[31mtitle" in out
+    assert "line\nsecond \U0001f388 日本" in out
+    item = called_json("memory", "show", item_id, home=tmp_path)["item"]
+    assert {name: item[name] for name in texts} == texts

@@ -175,10 +175,17 @@ def n_tokens(item: MemoryItem) -> int:
 
 
 def beyond(ranked: Iterable[Ranked], max_tokens: int) -> set[str]:
-    """Ids of the items that the budget leaves no room for; pinned ones always have room."""
-    left, out = max_tokens, set()
-    for item in sorted(ranked):
-        if item.is_loose and (out or item.tokens > left):
+    """Ids of the items that the budget leaves no room for; pinned ones always have room.
+
+    An item beyond the whole budget never fits, and keeps nobody out.
+    """
+    ranked = sorted(ranked)
+    out = {item.item_id for item in ranked if item.is_loose and item.tokens > max_tokens}
+    left, n_huge = max_tokens, len(out)
+    for item in ranked:
+        if item.item_id in out:
+            continue
+        if item.is_loose and (len(out) > n_huge or item.tokens > left):
             out.add(item.item_id)
         else:
             left -= item.tokens

@@ -245,3 +245,13 @@ def test_taking_a_days_last_log_out_leaves_its_edits(warehouse):
     rewrite_days(warehouse, [str(edit.day)], what, CONFIG)
     assert read_ledger(warehouse)[0] == [edit]
     fresh_deltas(warehouse, edit.day)
+
+
+def test_a_lesson_as_long_as_a_book_and_a_scope_that_names_nothing_are_refused():
+    texts = {"kind": "strategy", "title": "t", "description": ""}
+    with pytest.raises(InputError, match="20001 characters"):
+        lesson_of(scope="", content="x" * 20_000, **texts)
+    for scope in ("no colon", "site:", ":zormek", "Site:zormek"):
+        with pytest.raises(InputError, match="scope"):
+            adding(lesson_of(scope=scope, content="c", **texts), "library")
+    assert adding(lesson_of(scope="tool:look up", content="c", **texts), "library").scope == "tool:look up"

@@ -60,3 +60,9 @@ def test_pinned_items_are_kept_beyond_the_budget_and_use_it_up():
     items = [ranked("a", 30, is_pinned=True, helps=-5), ranked("b", 5)]
     assert beyond(items, 20) == {"b"}
     assert beyond(items, 35) == set()
+
+
+def test_an_item_beyond_the_whole_budget_keeps_nobody_out():
+    items = [ranked("huge", 10**6, helps=9), ranked("a", 10), ranked("b", 10)]
+    assert beyond(items, 20) == {"huge"}
+    assert beyond([ranked("huge", 30, helps=9, is_pinned=True), *items[1:]], 20) == {"a", "b"}
