@@ -145,9 +145,15 @@ def quarantine_source(
     name: Annotated[str, typer.Argument(help="Source system: the part of a trajectory's uid before the colon.")],
     as_json: AsJson = False,
 ) -> None:
-    """Shut out all that a source system said. JSON keys: as of `synde memory add`; item is null."""
+    """Shut out all that a source system said, and will say. JSON keys: as of `synde memory add`; item is null."""
+    from synde_pipeline.memory.editor import every_item
     from synde_pipeline.memory.edits import quarantining
+    from synde_pipeline.memory.sources import HUMAN, source_of
 
+    items = every_item(bank_as_of(load(), None))
+    known = {source_of(support.trace_uid) for item in items for support in item.supports} - {HUMAN}
+    if name.removeprefix("source:") not in known:
+        typer.echo(f"no item rests on {name}; items rest on {', '.join(sorted(known)) or 'none'}", err=True)
     _apply([quarantining(name)], None, as_json)
 
 

@@ -247,3 +247,9 @@ def test_words_of_a_log_cannot_act_on_the_terminal_but_stay_as_they_are(tmp_path
     assert "line\nsecond \U0001f388 日本" in out
     item = called_json("memory", "show", item_id, home=tmp_path)["item"]
     assert {name: item[name] for name in texts} == texts
+
+
+def test_shutting_out_a_source_that_nothing_rests_on_says_so(tmp_path, capsys):
+    found = called_json("quarantine", "source", "nobody", home=tmp_path)
+    assert found["edits"][0]["target"] == "source:nobody"
+    assert "no item rests on nobody" in capsys.readouterr().err
