@@ -59,6 +59,8 @@ class Calls(NamedTuple):
 
     def lack(self, uids: Ints, tools: Ints) -> Mask:
         """Whether a run is known and did not call a tool; -1 is no tool."""
+        if not len(self.uids):
+            return np.zeros(len(uids), np.bool_)
         return (tools >= 0) & np.isin(uids, self.uids) & ~np.isin(pair(uids, tools), self.pairs)
 
 

@@ -117,23 +117,22 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
 
 def _drafted(known: dict[Unit, Sequence[Row]], view: View, tools: Tools) -> Iterator[MemoryItem]:
     """The drafts of all units; of opposite ones, those that are superseded come last."""
-    by_scope: dict[str, list[Unit]] = defaultdict(list)
+    by_scope: dict[str, dict[Unit, list[MemoryItem]]] = defaultdict(dict)
     for unit, rows in known.items():
-        yield from _drafts(unit, rows, view, tools)
-        if not unit.place and unit.kind != RUNS and rows:
-            by_scope[unit.scope].append(unit)
+        drafted = _drafts(unit, rows, view, tools)
+        yield from drafted
+        if drafted and not unit.place and unit.kind != RUNS:
+            by_scope[unit.scope][unit] = drafted
     for scope, units in by_scope.items():
-        found = [_drafts(unit, known[unit], view, tools) for unit in units]
-        rows = [row for unit in units for row in known[unit]]
-        yield from tools.again(
-            f"opposites {rows[0].delta.domain} {scope}",
-            found,
-            lambda found=found, rows=rows: _opposites(found, rows, tools.config),
-        )
+        found = [*units.values()]
+        make = partial(_opposites, found, [known[unit] for unit in units], tools.config)
+        yield from tools.again(f"opposites {found[0][0].domain} {scope}", found, make)
 
 
-def _opposites(found: Sequence[list[MemoryItem]], rows: Sequence[Row], config: MemoryConfig) -> list[MemoryItem]:
-    said_on = {row.delta.trace_uid: row.effective_day for row in rows}
+def _opposites(
+    found: Sequence[list[MemoryItem]], rows: Sequence[Sequence[Row]], config: MemoryConfig
+) -> list[MemoryItem]:
+    said_on = {row.delta.trace_uid: row.effective_day for row in chain.from_iterable(rows)}
     return [*superseded([*chain.from_iterable(found)], said_on, config.min_tasks)]
 
 

@@ -53,7 +53,7 @@ def test_the_budget_keeps_what_helped_most_then_what_most_tasks_support():
 
 
 def test_a_smaller_item_does_not_slip_past_a_better_one_that_did_not_fit():
-    assert beyond([ranked("a", 30, helps=2), ranked("b", 5)], 20) == {"a", "b"}
+    assert beyond([ranked("c", 15, helps=3), ranked("a", 10, helps=2), ranked("b", 5)], 20) == {"a", "b"}
 
 
 def test_pinned_items_are_kept_beyond_the_budget_and_use_it_up():
