@@ -59,8 +59,6 @@ class Calls(NamedTuple):
 
     def lack(self, uids: Ints, tools: Ints) -> Mask:
         """Whether a run is known and did not call a tool; -1 is no tool."""
-        if not len(self.uids):
-            return np.zeros(len(uids), np.bool_)
         return (tools >= 0) & np.isin(uids, self.uids) & ~np.isin(pair(uids, tools), self.pairs)
 
 
@@ -88,11 +86,12 @@ def count(tags: Tags, heard: Mask, items: Sequence[Shown], codes: Codes, calls: 
     lost = Counter({codes.names[code]: n for code, n in _counted(tags.target[item < 0])})
     counts = heard & (item >= 0)
     counts[counts] &= _speaks_of(tags.where(counts), item[counts], items, codes)
-    tags, item = tags.where(counts), item[counts]
-    tool = np.array([codes.number(shown.tool) if shown.tool else -1 for shown in items], np.int32)
-    verdict = np.where(calls.lack(tags.uid, tool[item]), NEITHER, tags.verdict) if len(items) else tags.verdict
+    item, verdict = item[counts], tags.verdict[counts]
+    if len(calls.uids):
+        tool = np.array([codes.number(shown.tool) if shown.tool else -1 for shown in items] or [-1], np.int32)
+        verdict = np.where(calls.lack(tags.uid[counts], tool[item]), NEITHER, verdict)
     # Each (item, verdict, task) once: a task counts once however often it was tried.
-    keys = np.sort((item.astype(np.int64) * _N_VERDICTS + verdict) * len(codes) + tags.task)
+    keys = np.sort((item.astype(np.int64) * _N_VERDICTS + verdict) * len(codes) + tags.task[counts])
     keys = keys[np.diff(keys, prepend=-1) > 0]
     n = np.bincount(keys // max(len(codes), 1), minlength=_N_VERDICTS * len(items)).reshape(-1, _N_VERDICTS)
     return Fared(n[:, HELPFUL].tolist(), n[:, HARMFUL].tolist(), n[:, NEITHER].tolist(), lost)
