@@ -12,6 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory, Query
@@ -74,7 +75,7 @@ def _option(stage: Stage, item: MemoryItem | None, tried: set[str], chance: rand
     return chance.choice([option for option in untried if option not in avoided] or untried)
 
 
-def rows(seeds: Sequence[int]) -> Iterator[dict[str, object]]:
+def rows(seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
     """One row for each setting and seed."""
     for min_tasks, transient_rate in ((1, 0.0), (2, 0.0), (2, 0.15)):
         for seed in seeds:
