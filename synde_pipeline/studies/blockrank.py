@@ -43,27 +43,27 @@ from synde_pipeline.studies.blockrank_questions import (
     questions,
 )
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
 
 DECIDES = "recall3"
 """Agents are shown three items."""
 CHOSEN, PAPERS, ICR = "BlockRank, chosen", "BlockRank, task alone", "ICR, task alone"
-COMMAND = "synde study blockrank"
 _CONFIG = EvaluationConfig()
 _N_TIMED = 30
 
 
-def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
+def study(run: StudyRun) -> Sequence[Claim]:
     """Choose, compare, clock, judge; writes `report.json`, `report.html` and `recall.png`."""
-    seeds, size = ((1,), Size(24)) if quick else ((1, 2, 3), Size(192))
+    seeds, size = ((1,), Size(24)) if run.is_quick else ((1, 2, 3), Size(192))
     with one_thread():
         report = compare(seeds, size)
     report["switch_on"] = is_worth_it(report)
-    claims = claims_of(report, COMMAND + " --quick" * quick)
+    claims = claims_of(report, run.command)
     report["claims"] = [claim.model_dump(mode="json") for claim in claims]
     picture = _picture(report)
-    (folder / "recall.png").write_bytes(picture)
-    (folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
-    (folder / "report.html").write_text(_page(report, picture), "utf-8")
+    (run.folder / "recall.png").write_bytes(picture)
+    (run.folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+    (run.folder / "report.html").write_text(_page(report, picture), "utf-8")
     return claims
 
 
