@@ -94,7 +94,7 @@ def _acted(run: StudyRun, environment: Environment, name: str, about: dict[str, 
                 **about,
                 "model": actors.plain.name,
                 "is_tiny": actors.is_tiny,
-                "weights": actors.why_not or "champion",
+                "why_no_weights": actors.why_not,
                 "everywhere": success(arms.everywhere),
                 "memory_items": arms.n_items,
                 "arms": {arm: success(runs) for arm, runs in arms.runs.items()},
@@ -127,7 +127,7 @@ def _show(run: StudyRun, name: str, found: dict[str, Any]) -> None:
     harm = f" Solved without learning and failed with it: {', '.join(sorted(set(harmed)))}." if harmed else ""
     run.show(
         name,
-        f"Model: {found['model']}.{size}{isolation} Arms with weights: {found['weights']}. Memory: "
+        f"Model: {found['model']}.{size}{isolation} Arms with weights: {found['why_no_weights'] or 'the champion'}. Memory: "
         f"{found['memory_items']} items from the logs of train tasks. Arms are compared on report tasks.{harm}",
         rows=rows,
     )
@@ -152,6 +152,7 @@ def _claims(run: StudyRun, name: str, found: dict[str, Any]) -> list[Claim]:
     for arm, sentence in LEARNING.items():
         row = found["differences"].get(arm, {"n": 0})
         interval = (row["low"], row["high"]) if row["n"] else None
+        missing = found["why_no_weights"] if arm != "context" else ""
         claims.append(
             run.claim(
                 f"{name}.{arm}",
@@ -160,7 +161,7 @@ def _claims(run: StudyRun, name: str, found: dict[str, Any]) -> list[Claim]:
                 measured=row.get("difference"),
                 error=interval,
                 n=row["n"],
-                verdict=against(interval) if interval else found["weights"] if arm != "context" else NOT_RUN,
+                verdict=missing or against(interval),
                 what="success minus that without learning, same report tasks; n: tasks",
             )
         )
