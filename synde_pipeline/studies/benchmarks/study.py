@@ -125,12 +125,12 @@ def _show(run: StudyRun, name: str, found: dict[str, Any]) -> None:
     isolation = f" Generated code ran behind: {found['isolation']}." if "isolation" in found else ""
     harmed = [task for row in found["differences"].values() for task in row["harmed"]]
     harm = f" Solved without learning and failed with it: {', '.join(sorted(set(harmed)))}." if harmed else ""
-    run.show(
-        name,
-        f"Model: {found['model']}.{size}{isolation} Arms with weights: {found['why_no_weights'] or 'the champion'}. Memory: "
-        f"{found['memory_items']} items from the logs of train tasks. Arms are compared on report tasks.{harm}",
-        rows=rows,
+    weights = found["why_no_weights"] or "the champion"
+    text = (
+        f"Model: {found['model']}.{size}{isolation} Arms with weights: {weights}. Memory: {found['memory_items']} items "
+        f"from the logs of train tasks. Arms are compared on report tasks.{harm}"
     )
+    run.show(name, text, rows=rows)
 
 
 def _claims(run: StudyRun, name: str, found: dict[str, Any]) -> list[Claim]:
@@ -161,8 +161,8 @@ def _claims(run: StudyRun, name: str, found: dict[str, Any]) -> list[Claim]:
                 measured=row.get("difference"),
                 error=interval,
                 n=row["n"],
-                verdict=missing or against(interval),
-                what="success minus that without learning, same report tasks; n: tasks",
+                verdict=missing.partition(":")[0] or against(interval),
+                what=missing or "success minus that without learning, same report tasks; n: tasks",
             )
         )
     return claims
