@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from synde_pipeline.base_model import Base
+from synde_pipeline.errors import InvalidAnswerError
 from synde_pipeline.llm import Llm, Message, Request
 from synde_pipeline.prompting import ACT, ARGS, END, LEARNED, THINK, PromptEncoder
 from synde_pipeline.prompting.parts import item_text
@@ -96,13 +97,16 @@ class LlmActor:
         self._llm, self.name = llm, name
 
     def act(self, view: View) -> Action:
-        """Ask for the next action.
+        """Ask for the next action; what is no valid answer, repaired or not, is the tool `invalid`.
 
         Raises:
             LlmError: the endpoint did not answer, the budget is used up, or the answer is missing offline.
         """
         request = Request(tuple(_messages(view)), _Said, _sources(view))
-        said = self._llm.ask(request)
+        try:
+            said = self._llm.ask(request)
+        except InvalidAnswerError:
+            return Action("", INVALID, "")
         taken = self._llm.answer_of(request)
         tokens = (taken.tokens_in, taken.tokens_out) if taken else (0, 0)
         return Action(said.reasoning, said.tool, said.arguments, *tokens)

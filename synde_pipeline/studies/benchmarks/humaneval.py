@@ -58,7 +58,9 @@ class HumanEval:
     """
 
     domain = DOMAIN
-    tools: Mapping[str, str] = {TOOL: "hand in the whole function as Python code, imports included; there is one try"}
+    tools: Mapping[str, str] = {
+        TOOL: "hand in the whole function as Python code, standard library only; there is one try"
+    }
 
     def __init__(self, problems: Sequence[Problem], sandbox: Sandbox) -> None:
         self._problems = {f"humaneval:{DOMAIN}:{problem.task_id}": problem for problem in problems}

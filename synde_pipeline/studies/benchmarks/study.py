@@ -127,8 +127,8 @@ def _show(run: StudyRun, name: str, found: dict[str, Any]) -> None:
     harm = f" Solved without learning and failed with it: {', '.join(sorted(set(harmed)))}." if harmed else ""
     weights = found["why_no_weights"] or "the champion"
     text = (
-        f"Model: {found['model']}.{size}{isolation} Arms with weights: {weights}. Memory: {found['memory_items']} items "
-        f"from the logs of train tasks. Arms are compared on report tasks.{harm}"
+        f"Model: {found['model']}.{size}{isolation} Arms with weights: {weights}. Memory: {found['memory_items']} "
+        f"items from the logs of train tasks. Arms are compared on report tasks.{harm}"
     )
     run.show(name, text, rows=rows)
 

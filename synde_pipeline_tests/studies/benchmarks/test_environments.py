@@ -104,6 +104,13 @@ def test_logs_are_those_of_train_tasks_and_a_repetition_costs_nothing_and_says_t
     assert all(re.fullmatch("Tools:\n- renew: .*\n\nThe desk is open.", log.steps[0].state) for log in logs[0])
 
 
+def test_a_model_that_cannot_answer_validly_has_failed_its_task_and_not_the_study(home):
+    with serving(lambda _: "renew it, please") as server:
+        llm = LlmConfig(base_url=server.url, model="babbles", pause_s=0.001)
+        run = play(desk.Desk(), LlmActor(llm_of(Settings(home=home, llm=llm)), "babbles"), desk.Desk().tasks()[1])
+    assert (run.outcome, [turn.tool for turn in run.turns]) == ("failure", ["invalid"])
+
+
 def test_memory_that_learned_from_a_task_is_not_tried_on_it(settings):
     llm = llm_of(settings)
     arms = four_arms(desk.Desk(), LlmActor(llm, "reader"), None, Home(settings, llm), max_tasks=3)
