@@ -93,19 +93,21 @@ def limit(limits: dict[str, int], mine: int) -> None:
     if sys.platform == "linux":
         _check(_libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
     for name, value in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        # The soft limit on CPU time sends a signal that says what it was; a second later the kernel just kills.
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value + (name == "CPU")))
 
 
 def _first_process(words: dict[str, Any], python: str) -> None:
-    """Process 1 of the jail: starts the program, waits for it, and takes everything down with itself."""
+    """Process 1 of the jail: starts the program, waits for it, and takes everything down; exits as a shell would."""
     _check(_libc().prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), "prctl")
     child = os.fork()
     if child == 0:
         _become(words, python)
     os.closerange(0, 1024)
-    while os.waitpid(-1, 0)[0] != child:
-        pass
-    os._exit(0)
+    ended, status = os.waitpid(-1, 0)
+    while ended != child:
+        ended, status = os.waitpid(-1, 0)
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
 
 def _become(words: dict[str, Any], python: str) -> None:
@@ -128,8 +130,7 @@ def main(words: dict[str, Any]) -> None:
     if first == 0:
         _first_process(words, python)
     os.closerange(0, 1024)
-    os.waitpid(first, 0)
-    os._exit(0)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) % 256)
 
 
 if __name__ == "__main__":

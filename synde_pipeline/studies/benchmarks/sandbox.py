@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +24,9 @@ from synde_pipeline.settings_slow import Config
 _HERE = Path(__file__).parent
 _LIBRARIES = ("/usr", "/lib", "/lib64")
 """What a dynamically linked Python needs beside its own folder."""
+
+
+OUT_OF_TIME = "out of time"
 
 
 class Limits(Config):
@@ -86,21 +88,20 @@ class Sandbox:
         calls, replies = os.pipe(), os.pipe()
         holder = {"code": code, "entry_point": entry_point, "read": calls[0], "write": replies[1]}
         judge = {"prompt": prompt, "test": test, "entry_point": entry_point, "read": replies[0], "write": calls[1]}
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="synde-trial-") as root:
+        with (
+            tempfile.TemporaryDirectory(prefix="synde-trial-") as root,
+            self._started("answer", holder, root) as holding,
+            self._started("judge", judge, root) as judging,
+        ):
+            for end in (*calls, *replies):
+                os.close(end)
             try:
-                with self._started("answer", holder, root), self._started("judge", judge, root) as judging:
-                    for end in (*calls, *replies):
-                        os.close(end)
-                    said = judging.communicate(timeout=self._limits.wall_s)[0]
+                said = judging.communicate(timeout=self._limits.wall_s)[0]
             except subprocess.TimeoutExpired:
-                return Verdict(False, "out of time")
-        if not said:
-            return Verdict(False, "no verdict")
-        verdict = Verdict(**json.loads(said))
-        if not verdict.passed and time.monotonic() - started >= self._limits.cpu_s:
-            return Verdict(False, "out of time")
-        return verdict
+                return Verdict(False, OUT_OF_TIME)
+            verdict = Verdict(**json.loads(said)) if said else Verdict(False, "no verdict")
+            is_late = not verdict.passed and _used_up_its_time(holding)
+            return Verdict(False, OUT_OF_TIME) if is_late else verdict
 
     @contextmanager
     def _started(self, role: str, given: Mapping[str, Any], root: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -159,6 +160,13 @@ class Sandbox:
     def _probe(self, code: str, argument: Any) -> bool:
         test = f"def check(probe):\n    assert probe({argument!r}) == 'shut'"
         return self.trial(code, "def probe(bait):\n    pass", test, "probe").passed
+
+
+def _used_up_its_time(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a program was ended by its limit of CPU time; what still runs was not."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout=1) in (-signal.SIGXCPU, 128 + signal.SIGXCPU)
+    return False
 
 
 def _refused(guard: Guard, why: str) -> InputError:

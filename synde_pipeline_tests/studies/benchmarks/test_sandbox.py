@@ -17,7 +17,7 @@ from synde_pipeline.studies.benchmarks.trial import EndedError, plain, receive, 
 PROMPT = 'def double(n):\n    """Twice n."""\n'
 TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate([1]) == [1, 1]\n"
 RIGHT = "def double(n):\n    return n * 2\n"
-SMALL = Limits(cpu_s=1, wall_s=4, memory_bytes=2**28)
+SMALL = Limits(cpu_s=1, wall_s=60, memory_bytes=2**28)
 
 
 def permits() -> bool:
@@ -75,7 +75,6 @@ HOSTILE = {
     ),
     "starts a program": ("import subprocess\nsubprocess.run(['/usr/bin/env'])\n", "it raised BlockingIOError"),
     "endless loop": ("while True:\n    pass\n", "out of time"),
-    "endless sleep in a call": ("import time\ndef double(n):\n    time.sleep(1000)\n", "out of time"),
     "memory at once": ("x = bytearray(2**40)\n", "it raised MemoryError"),
     "memory bit by bit": ("x = []\nwhile True:\n    x.append(bytearray(2**20))\n", "it raised MemoryError"),
     "fills the disk": (
@@ -164,7 +163,8 @@ def test_the_environment_is_empty(monkeypatch):
 def test_nothing_is_left_running_or_lying_about(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setitem(vars(tempfile), "tempdir", str(tmp_path))
-    assert tried("import time\ntime.sleep(1000)\n", Limits(cpu_s=1, wall_s=1)).reason == "out of time"
+    for sleeps in ("import time\ntime.sleep(1000)\n", "import time\ndef double(n):\n    time.sleep(1000)\n"):
+        assert tried(sleeps, Limits(cpu_s=1, wall_s=1)).reason == "out of time"
     assert list(tmp_path.iterdir()) == []
 
 
