@@ -154,7 +154,7 @@ def recalled(memory: Memory, tasks: Sequence[EnvironmentTask], domain: str) -> d
     Raises:
         LineageError: one of the tasks was learned from.
     """
-    check_no_leak([task.task_id for task in tasks], (delta.task_id for delta in memory.deltas))
+    check_no_leak([task.task_id for task in tasks], memory.ledger.task_ids)
     queries = [Query(task.text, domain, DAY, without_task=task.task_id, scope=task.scope) for task in tasks]
     items = memory.recall_many(queries)
     return {task.task_id: found for task, found in zip(tasks, items, strict=True)}

@@ -24,7 +24,7 @@ class Desk:
                 text=f"Renew the loan of book-{number}{' at once' if number % 2 else ''}.",
                 budget=1 if number % 2 else 2,
             )
-            for number in range(60)
+            for number in range(40)
         ]
 
     def reset(self, task: EnvironmentTask, *, seed: int) -> str:

@@ -53,7 +53,7 @@ def llm_of(settings: Settings) -> Llm:
 def test_an_installed_environment_is_found_by_its_name(installed):
     environment = environment_named("lending")
     assert environment.domain == "desk"
-    assert len(environment.tasks()) == 60
+    assert len(environment.tasks()) == 40
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import tempfile
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ RIGHT = "def double(n):\n    return n * 2\n"
 SMALL = Limits(cpu_s=1, wall_s=60, memory_bytes=2**28)
 
 
+@cache
 def permits() -> bool:
     """Whether this machine permits namespaces at all."""
     try:
