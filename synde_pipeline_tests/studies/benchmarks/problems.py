@@ -7,7 +7,7 @@ from typing import Any
 
 from synde_pipeline.studies.benchmarks.humaneval import TOOL
 
-SECRET = "4711"
+SECRET = "471100815382"
 """Stands in the tests only: found anywhere else, ground truth has leaked."""
 
 BODIES = {
@@ -32,7 +32,7 @@ def write_problems(path: Path, n: int = 30) -> list[dict[str, str]]:
                 "prompt": f'import math\n\n\ndef {function}({argument}):\n    """ {words}\n    """\n',
                 "entry_point": function,
                 "canonical_solution": body,
-                "test": f"def check(candidate):\n    {line}\n",
+                "test": f"def check(candidate):\n    {line}  # {SECRET}\n",
             }
         )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

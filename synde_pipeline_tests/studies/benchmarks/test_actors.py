@@ -86,9 +86,9 @@ def test_a_base_that_knows_the_markers_is_asked_and_read_in_markers():
 
 
 def test_a_real_model_writes_something_within_its_window():
-    base = Base(tiny(), tokenizer(), Header(artefact="base_model", key="", content_hash="0"))
+    base = Base(tiny("gpt2"), tokenizer(), Header(artefact="base_model", key="", content_hash="0"))
     said = LocalActor(base).act(view())
-    assert 0 < said.tokens_out <= 512
+    assert 0 < said.tokens_out <= 512 // 4
     assert said.tool
 
 

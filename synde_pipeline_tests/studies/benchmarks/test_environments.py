@@ -88,7 +88,7 @@ def test_memory_of_train_runs_solves_report_tasks_that_leave_no_second_try(setti
 def test_logs_are_those_of_train_tasks_and_a_repetition_costs_nothing_and_says_the_same(settings, tmp_path):
     def measured(home):
         llm = llm_of(settings)
-        return four_arms(desk.Desk(), LlmActor(llm, "reader"), None, Home(home, llm)), llm.usage
+        return four_arms(desk.Desk(), LlmActor(llm, "reader"), None, Home(home, llm), max_tasks=6), llm.usage
 
     placed = [settings.model_copy(update={"home": tmp_path / name}) for name in ("one", "two")]
     (first, paid), (second, free) = map(measured, placed)

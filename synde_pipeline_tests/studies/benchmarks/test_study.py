@@ -11,6 +11,7 @@ from synde_pipeline.settings import BenchmarksConfig, LlmConfig, MemoryConfig, S
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.studies.study import artefact_of, run_study
 from synde_pipeline_tests.llm_server import serving
+from synde_pipeline_tests.studies.benchmarks.desk import Desk
 from synde_pipeline_tests.studies.benchmarks.problems import SECRET, solver, write_problems
 from synde_pipeline_tests.studies.benchmarks.test_environments import installed as installed
 from synde_pipeline_tests.studies.benchmarks.test_environments import reads
@@ -89,7 +90,7 @@ def test_an_endpoint_is_measured_on_all_tasks_and_its_weights_do_not_apply(home,
     with serving(solver(rows, lambda row: not row["entry_point"].startswith("count"))) as server:
         llm = LlmConfig(base_url=server.url, model="knows", pause_s=0.001)
         settings = Settings(
-            home=home, llm=llm, memory=HASHING, benchmarks=BenchmarksConfig(humaneval=path, max_tasks=3)
+            home=home, llm=llm, memory=HASHING, benchmarks=BenchmarksConfig(humaneval=path, max_tasks=2)
         )
         found, folder = measured(settings)
         n_asked = len(server.asked)
@@ -112,7 +113,7 @@ def test_an_endpoint_is_measured_on_all_tasks_and_its_weights_do_not_apply(home,
     assert found["humaneval.context"].verdict in ("holds", "does not hold", "not shown")
     assert "namespaces (network shut" in numbers["isolation"]
     assert SECRET not in stored(folder, home / "study_homes", home / "warehouse")
-    assert "def twice_" in stored(home / "study_homes"), "what was tried is logged, so the search above could find it"
+    assert "math" in stored(home / "study_homes"), "what was tried is logged, so the search above could find it"
 
 
 @pytest.mark.slow
@@ -134,7 +135,8 @@ def test_a_users_environment_is_measured_by_its_entry_point(home, installed):
         given = BenchmarksConfig(environment="lending")
         found, folder = measured(Settings(home=home, llm=llm, memory=HASHING, benchmarks=given))
     context = found["environment-lending.context"]
-    assert context.measured > 0.3
+    urgent = [task.budget == 1 for task in Desk().tasks() if task.split == "report"]
+    assert (context.measured, context.n) == (sum(urgent) / len(urgent), len(urgent))
     assert context.error[0] < context.measured < context.error[1]
     numbers = read_json(folder / "report.json")["environment-lending"]
     assert numbers["arms"]["context"]["success"] == 1.0
