@@ -7,7 +7,7 @@ import json
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -74,6 +74,28 @@ class SimulationConfig(Config):
     """Tasks of the split `report` that each arm of a cycle's report tries."""
 
 
+Guard = Literal["namespaces", "limits"]
+"""What generated code is run behind; see `studies.benchmarks.sandbox`."""
+
+
+class BenchmarksConfig(Config):
+    """What `synde study benchmarks` measures: other people's files and environments, named by the user."""
+
+    humaneval: Path | None = None
+    """`HumanEval.jsonl` or `.jsonl.gz`; `SYNDE_HUMANEVAL`."""
+    webarena: Path | None = None
+    """WebArena's task configs (`test.raw.json`); `SYNDE_WEBARENA`."""
+    swebench: Path | None = None
+    """Folder of a SWE-bench report and the trajectories beside it; `SYNDE_SWEBENCH`."""
+    environment: str | None = None
+    """Name of an entry point in the group `synde.environments`; `SYNDE_ENVIRONMENT`."""
+    sandbox: Guard = "namespaces"
+    """`limits` runs generated code where this machine permits no namespaces: it bounds resources, and nothing keeps the
+    code from your files and the network; `SYNDE_SANDBOX`."""
+    max_tasks: int | None = Field(default=None, ge=1)
+    """Tasks of each split, the first ones by hash; None takes all; `SYNDE_BENCHMARK_TASKS`."""
+
+
 class Settings(Config):
     """All knobs of one warehouse."""
 
@@ -99,6 +121,7 @@ class Settings(Config):
     models: ModelsConfig = ModelsConfig()
     machine: MachineConfig = MachineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
     simulation: SimulationConfig | None = None
     """Set by `synde demo` and by studies; None for users' logs."""
 
@@ -140,6 +163,12 @@ ENVIRONMENT = {
     "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),
     "SYNDE_PRETRAIN_STEPS": ("pretrain", "max_steps"),
     "SYNDE_TRAINING_EPOCHS": ("training", "epochs"),
+    "SYNDE_HUMANEVAL": ("benchmarks", "humaneval"),
+    "SYNDE_WEBARENA": ("benchmarks", "webarena"),
+    "SYNDE_SWEBENCH": ("benchmarks", "swebench"),
+    "SYNDE_ENVIRONMENT": ("benchmarks", "environment"),
+    "SYNDE_SANDBOX": ("benchmarks", "sandbox"),
+    "SYNDE_BENCHMARK_TASKS": ("benchmarks", "max_tasks"),
 }
 
 

@@ -26,6 +26,7 @@ STUDIES = {
     "noise": "synde_pipeline.studies.noise:study",
     "active_learning": "synde_pipeline.studies.active_learning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
+    "benchmarks": "synde_pipeline.studies.benchmarks.study:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 
