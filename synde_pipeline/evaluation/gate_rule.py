@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from synde_pipeline.evaluation.paired import Pairs, lower_bound, p_value
 from synde_pipeline.evaluation.stats import estimate, resamples
 from synde_pipeline.evaluation.stats import verdict as verdict_of
@@ -203,9 +201,8 @@ def _arm(evidence: Evidence, arm: str, terms: Terms) -> dict[str, Any]:
     candidate, before = evidence.rates[arm]
     found: dict[str, Any] = {"candidate": candidate, "champion": before, "difference": None, "verdict": "too few"}
     if pairs.n_clusters >= 2:
-        names, index = np.unique(np.array(pairs.cluster), return_inverse=True)
-        draws = resamples(len(names), terms.intervals)
-        gains, sizes = np.bincount(index, pairs.gain), np.bincount(index, pairs.size)
+        gains, sizes = pairs.by_cluster()
+        draws = resamples(len(gains), terms.intervals)
         difference = estimate(gains, sizes, draws, terms.intervals.confidence)
         found |= {"difference": asdict(difference), "verdict": verdict_of(difference, lower_is_better=False)}
     return found

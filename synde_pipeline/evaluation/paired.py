@@ -6,6 +6,7 @@ Pure arithmetic on per-unit gains. Intervals for pages are in `stats`; how much 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ Floats = NDArray[np.float64]
 
 _GAMMA = 1e-3
 """Chance that the true share of differing pairs lies outside the interval searched (Berger and Boos 1994)."""
-_GRID = 33
+_GRID = 12
 _ENUMERATED = 12
 """Clusters up to which all sign flips are tried; beyond, `_FLIPS` of them are drawn."""
 _FLIPS = 4095
@@ -64,10 +65,16 @@ class Pairs:
         kept = np.array([name in clusters for name in self.cluster], bool)
         return Pairs(self.gain[kept], self.size[kept], tuple(name for name in self.cluster if name in clusters))
 
+    def by_cluster(self) -> tuple[Floats, Floats]:
+        """Gains and sizes summed over each cluster, (clusters,) each, in the order of names."""
+        _, index = np.unique(np.array(self.cluster, dtype=str), return_inverse=True)
+        sums = [np.bincount(index, values).astype(np.float64) for values in (self.gain, self.size)]
+        return sums[0], sums[1]
+
     def excess(self, margin: float) -> Floats:
         """Sum of gain + margin * size in each cluster, (clusters,): positive where not worse by the margin."""
-        _, index = np.unique(np.array(self.cluster, dtype=object).astype(str), return_inverse=True)
-        return np.bincount(index, self.gain + margin * self.size).astype(np.float64)
+        gains, sizes = self.by_cluster()
+        return gains + margin * sizes
 
     @property
     def is_binary(self) -> bool:
@@ -148,8 +155,12 @@ def _sign_flips(excess: Floats) -> float:
     if n <= _ENUMERATED:
         signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float(np.mean(signs @ excess >= seen - 1e-9 * np.abs(excess).sum()))
-    signs = 1 - 2 * np.random.default_rng(0).integers(0, 2, (_FLIPS, n))
-    return (1 + int(np.sum(signs @ excess >= seen - 1e-9 * np.abs(excess).sum()))) / (1 + _FLIPS)
+    return (1 + int(np.sum(_drawn_signs(n) @ excess >= seen - 1e-9 * np.abs(excess).sum()))) / (1 + _FLIPS)
+
+
+@lru_cache(maxsize=4)
+def _drawn_signs(n: int) -> Floats:
+    return 1.0 - 2.0 * np.random.default_rng(0).integers(0, 2, (_FLIPS, n))
 
 
 # -- units that are solved or not -------------------------------------------------------------------------------------
@@ -159,9 +170,6 @@ def _exact(pairs: Pairs, margin: float) -> float:
     better, worse = int((pairs.gain > 0).sum()), int((pairs.gain < 0).sum())
     if margin == 0:
         return mcnemar(better, worse)
-    if margin < 0:
-        # "Better by more than this": only intervals ask; McNemar's argument does not reach there.
-        return _unconditional(worse, better, pairs.n, -margin, is_mirrored=True)
     return _unconditional(better, worse, pairs.n, margin)
 
 
@@ -171,29 +179,46 @@ def mcnemar(better: int, worse: int) -> float:
     return sum(math.comb(n, k) for k in range(better, n + 1)) / 2**n
 
 
-def _unconditional(better: int, worse: int, n: int, margin: float, *, is_mirrored: bool = False) -> float:
-    """Largest P(difference >= observed) over shares of differing pairs that the data allow, at a loss of the margin.
+@lru_cache(maxsize=4096)
+def _unconditional(better: int, worse: int, n: int, margin: float) -> float:
+    """Largest chance of evidence as good as this at a loss of the margin, over shares of differing pairs.
 
-    Mirrored: counts were swapped, and the hypothesis is a gain of at most the margin.
+    The shares are those that the data allow; as good as: Tango's score (1998) is at least the one observed.
     """
     low, high = _share(better + worse, n)
-    shares = np.linspace(max(low, margin), max(high, margin), _GRID)
-    up, down = (shares - margin) / 2, (shares + margin) / 2
-    seen = better - worse
-    if is_mirrored:
-        up, down, seen = down, up, -seen
-    return float(_tails(up, down, n, seen).max()) + _GAMMA
+    shares = np.unique(np.clip(np.linspace(low, high, _GRID), abs(margin), 1.0))
+    most = min(n, int(n * shares[-1] + 7 * math.sqrt(n * shares[-1]) + 7))  # more pairs differ next to never
+    up, down = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
+    is_possible = (up + down) <= most
+    up, down = up[is_possible], down[is_possible]
+    counted = (up == better) & (down == worse)
+    scores = _score(up, down, n, margin)
+    is_as_good = scores >= scores[counted][0] - 1e-9
+    up, down = up[is_as_good], down[is_as_good]
+    logs = _log_factorials(n)
+    ways = logs[n] - logs[up] - logs[down] - logs[n - up - down]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chances = [_mass(ways, (up, down, n - up - down), (share, margin)) for share in shares]
+    return max(chances) + _GAMMA
 
 
-def _tails(up: Floats, down: Floats, n: int, seen: int) -> Floats:
-    """P(sum of n steps of +1, -1 or 0 >= seen) for each pair of chances, by the characteristic function: (pairs,)."""
-    size = 2 * n + 1
-    angle = 2 * np.pi * np.arange(size) / size
-    one: Any = 1 - up - down
-    steps = one[:, None] + up[:, None] * np.exp(-1j * angle) + down[:, None] * np.exp(1j * angle)
-    mass = np.fft.ifft(steps**n, axis=1).real  # index k is the sum k, or k - size where that is negative
-    sums = np.where(np.arange(size) <= n, np.arange(size), np.arange(size) - size)
-    return np.clip(mass[:, sums >= seen].sum(1), 0.0, 1.0)
+def _score(up: Any, down: Any, n: int, margin: float) -> Floats:
+    """Tango's score for a loss of the margin, from counts of pairs that the one and the other model alone solved."""
+    b = -up - down - (2 * n - up + down) * margin
+    c = down * margin * (1 + margin)
+    share = (np.sqrt(np.maximum(b * b - 8 * n * c, 0)) - b) / (4 * n)
+    variance = n * np.maximum(2 * share - margin * (1 + margin), 0)
+    excess = up - down + n * margin
+    return np.where(variance > 1e-12, excess / np.sqrt(np.maximum(variance, 1e-12)), 1e12 * np.sign(excess))
+
+
+def _mass(ways: Floats, counts: tuple[Any, Any, Any], at: tuple[float, float]) -> float:
+    """Sum of trinomial chances of some outcomes, at a share of differing pairs and a loss."""
+    share, margin = at
+    total = np.array(ways)
+    for count, chance in zip(counts, ((share - margin) / 2, (share + margin) / 2, 1 - share), strict=True):
+        total += np.where(count == 0, 0.0, count * np.log(max(chance, 0.0)))
+    return float(np.exp(total).sum())
 
 
 def _share(k: int, n: int) -> tuple[float, float]:
@@ -217,10 +242,11 @@ def _binomial_tail(k: int, n: int, share: float) -> float:
     if share in (0.0, 1.0):
         return float(k <= n * share)
     counts = np.arange(k, n + 1)
-    logs = _log_choose(n)[k:] + counts * math.log(share) + (n - counts) * math.log1p(-share)
-    return float(np.exp(logs).sum())
+    logs = _log_factorials(n)
+    ways = logs[n] - logs[counts] - logs[n - counts]
+    return float(np.exp(ways + counts * math.log(share) + (n - counts) * math.log1p(-share)).sum())
 
 
-def _log_choose(n: int) -> Floats:
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    return factorials[n] - factorials - factorials[::-1]
+@lru_cache(maxsize=16)
+def _log_factorials(n: int) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
