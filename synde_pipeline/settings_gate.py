@@ -24,7 +24,7 @@ class GateConfig(Config):
     """What a candidate that is not shown better may lose as it is served, and be promoted all the same: share of tasks
     solved, or nats per action token."""
     served_margin: float = Field(default=0.05, gt=0)
-    """What may be lost as served where weights alone are shown better, and of tool top-1 at all: with memory at the
+    """What may be lost as served where weights alone are shown better, and at most of tool top-1: with memory at the
     ceiling, a loss of .02 takes 600 tasks to exclude, one of .05 about 150."""
     retention_margin: float = Field(default=0.05, gt=0)
     """What may be lost of what was known before the cycle, with weights alone and as served."""

@@ -65,7 +65,7 @@ class Evidence:
     about_known: str
     """What that part is."""
     also: Mapping[str, Pairs] = field(default_factory=dict)
-    """Other measures of the served arm, shares, that must not fall by `served_margin`."""
+    """Other measures of the served arm, shares: none may be shown lower, or be lower by `served_margin`."""
 
     @property
     def n(self) -> int:
@@ -172,10 +172,7 @@ def _verdict_check(evidence: Evidence, terms: Terms, basis: str, found: Mapping[
 
 def _kept_checks(evidence: Evidence, config: GateConfig) -> list[Check]:
     """Checks that nothing which was there before fell by a margin."""
-    found = [
-        no_loss(f"served {name}", pairs, config.served_margin, config.level, f"{name} as served")
-        for name, pairs in evidence.also.items()
-    ]
+    found = [_not_worse(f"served {name}", pairs, config, name) for name, pairs in evidence.also.items()]
     if evidence.known is None:
         return [*found, Check("retention", NOT_APPLICABLE, f"{evidence.about_known}: nothing to forget yet")]
     for arm, name in ((SERVED, "as served"), (ALONE, "weights alone")):
@@ -193,6 +190,14 @@ def no_loss(name: str, pairs: Pairs, margin: float, level: float, what: str) -> 
         f"{what}: {pairs.value:+.3f} on {pairs.n}; {f'a loss of {margin:g} is excluded' if is_passed else at_most}"
     )
     return check(name, is_passed, f"{sentence} (p {p:.3g})", found=pairs.value, limit=-margin, n=pairs.n, p=p)
+
+
+def _not_worse(name: str, pairs: Pairs, config: GateConfig, what: str) -> Check:
+    """A check that a second measure shows no loss, and is not lower by the margin: it can stop, and proves nothing."""
+    p = p_value(Pairs(-pairs.gain, pairs.size, pairs.cluster))
+    is_passed = p > config.level and pairs.value > -config.served_margin
+    sentence = f"{what} as served: {pairs.value:+.3f} on {pairs.n} (p of a loss {p:.3g})"
+    return check(name, is_passed, sentence, found=pairs.value, limit=-config.served_margin, n=pairs.n, p=p)
 
 
 def _arm(evidence: Evidence, arm: str, terms: Terms) -> dict[str, Any]:
