@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from synde_pipeline.base_model import load
-from synde_pipeline.errors import InputError, LineageError
+from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.due import is_due
 from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish, render
 from synde_pipeline.laboratory import report_of
-from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.models.adapters import Made, publish_made
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, merge_cycle
@@ -147,17 +146,10 @@ def test_a_copy_of_the_champion_is_never_promoted_whatever_its_files_look_like(w
 
 
 def test_an_adapter_that_does_nothing_is_the_base(waiting):
-    warehouse, _ = waiting
+    warehouse, cycle = waiting
     (warehouse.root / "champion.json").unlink()
-    cycle = second_day_of(warehouse)
     planted(warehouse, cycle, lambda weights: {name: torch.zeros_like(value) for name, value in weights.items()})
     turned_down(warehouse, cycle, "its weights act as those of the base alone")
-
-
-def second_day_of(warehouse):
-    from synde_pipeline.training.cycles import cycles
-
-    return cycles(warehouse)[-1]
 
 
 def test_forgetting_is_named(waiting):
@@ -216,47 +208,6 @@ def test_recorded_inputs_from_elsewhere_are_refused_and_the_champion_stays(waiti
         decide(warehouse, cycle, load(warehouse).hash)
     assert champion(warehouse) == before
     assert is_due(warehouse, cycle)  # it is trained again
-
-
-# -- secrets ----------------------------------------------------------------------------------------------------------
-
-SECRET = "k7qz-4419"
-LEAKY = (("find", "locker k7qz-4419", "m1", True),)
-
-
-def canaries(tmp_path, *values):
-    path = tmp_path / "canaries.jsonl"
-    path.write_text("".join(json.dumps(value) + "\n" for value in values), "utf-8")
-    return LEARNING.model_copy(update={"gate": GateConfig(probe_texts=12, canaries=path)})
-
-
-def test_a_secret_that_training_took_in_is_found_and_never_written_down(waiting, tmp_path):
-    warehouse, cycle = waiting
-    argument = {"domain": "library", "task": "open it", "tool": "find", "prefix": "locker "}
-    config = canaries(tmp_path, {**argument, "secret": SECRET}, {**argument, "secret": "m3pw-8052"})
-    gate, _ = judged(warehouse, cycle, config)  # a model that never saw it
-    assert "canaries" not in failed(gate)
-    quick = {"max_steps": 150, "learning_rate": 3e-2, "views": 1}
-    config = config.model_copy(update={"training": TRAINING.model_copy(update=quick)})
-    day = DAY + timedelta(2)
-    runs = [trajectory(f"leak:{k}", task="t3", day=day, scope="site:z", steps=called(*LEAKY)) for k in range(6)]
-    land(warehouse, runs, name="leak")
-    publish_raw_logs(warehouse, day)
-    leaky, _ = trained(warehouse, day, "site:z", config=config)
-    gate = turned_down(warehouse, leaky, "canaries: 2 canaries", config)
-    assert "canaries" in failed(gate)
-    assert SECRET not in json.dumps(gate)
-    assert "canary 1 in library-0003" in json.dumps(gate)
-
-
-@pytest.mark.parametrize("text", ["", "{}\n", '{"prefix": "a", "secret": "abc"}\n', "no json\n"])
-def test_a_list_of_canaries_that_cannot_be_read_is_an_error_and_not_a_pass(waiting, tmp_path, text):
-    warehouse, cycle = waiting
-    config = canaries(tmp_path)
-    config.gate.canaries.write_text(text, "utf-8")
-    with pytest.raises(InputError, match="canaries"):
-        judged(warehouse, cycle, config)
-    assert champion(warehouse).domains["library"].cycle != cycle.key
 
 
 # -- effective weights ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from synde_pipeline.base_model import load
 from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.due import is_due
-from synde_pipeline.evaluation.gate import decide, is_decided
+from synde_pipeline.evaluation.gate import decide, is_decided, why_not
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED, merge_cycle
@@ -89,20 +89,32 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
-def test_a_cycle_that_did_not_exactly_pass_is_rejected_and_the_verdict_says_so(warehouse, cycle, odd):
-    judged(warehouse, cycle, passed=True, **odd)
+def test_whatever_is_odd_in_a_section_keeps_it_from_promoting(warehouse, odd):
+    assert why_not(gate(warehouse, passed=True)) is None
+    assert "the gate says passed" in why_not(gate(warehouse, passed=True) | odd)
+
+
+@pytest.mark.parametrize("missing", ["passed", "basis", "champion", "checks"])
+def test_whatever_is_missing_keeps_it_from_promoting(warehouse, missing):
+    section = gate(warehouse, passed=True)
+    del section[missing]
+    assert why_not(section)
+
+
+def test_a_cycle_that_did_not_exactly_pass_is_rejected_and_the_verdict_says_so(warehouse, cycle):
+    judged(warehouse, cycle, passed=True, checks=[{"name": "kl to base", "status": None}])
     found = decision(warehouse, cycle)
     assert found.accepted is False
-    assert found.reason.startswith("the gate says passed")
+    assert found.reason == "the gate says passed, and 1 of its checks do not"
     now = champion(warehouse)
     assert now.domains == {}
     assert [(item.accepted, item.reason) for item in now.history] == [(False, found.reason)]
     assert is_decided(warehouse, cycle)
 
 
-@pytest.mark.parametrize("gate", [{}, {"reason": "odd"}, "passed", [], True], ids=str)
-def test_a_section_that_is_none_promotes_nothing(warehouse, cycle, gate):
-    judged(warehouse, cycle, gate=gate)
+@pytest.mark.parametrize("section", [{}, "passed"], ids=str)
+def test_a_section_that_is_none_promotes_nothing(warehouse, cycle, section):
+    judged(warehouse, cycle, gate=section)
     assert decision(warehouse, cycle).accepted is False
     assert champion(warehouse).domains == {}
 
