@@ -122,7 +122,7 @@ def judge(evidence: Evidence, others: Sequence[Check], terms: Terms) -> dict[str
     ]
     failed = [item for item in checks if item.status == FAILED]
     gained = served.value if math.isfinite(served.value) else 0.0
-    return {
+    section = {
         "passed": not failed,
         "verdict": basis if basis != NOTHING else "insufficient evidence",
         "basis": basis,
@@ -139,6 +139,16 @@ def judge(evidence: Evidence, others: Sequence[Check], terms: Terms) -> dict[str
         **{arm: _arm(evidence, arm, terms) for arm in (SERVED, ALONE)},
         "checks": [asdict(item) for item in checks],
     }
+    return _finite(section)
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with None where there is no number."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdict_check(evidence: Evidence, terms: Terms, basis: str, found: Mapping[str, float]) -> Check:
