@@ -170,7 +170,7 @@ def _exact(pairs: Pairs, margin: float) -> float:
     better, worse = int((pairs.gain > 0).sum()), int((pairs.gain < 0).sum())
     if margin == 0:
         return mcnemar(better, worse)
-    return _unconditional(better, worse, pairs.n, margin)
+    return unconditional(better, worse, pairs.n, margin)
 
 
 def mcnemar(better: int, worse: int) -> float:
@@ -180,7 +180,7 @@ def mcnemar(better: int, worse: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _unconditional(better: int, worse: int, n: int, margin: float) -> float:
+def unconditional(better: int, worse: int, n: int, margin: float) -> float:
     """Largest chance of evidence as good as this at a loss of the margin, over shares of differing pairs.
 
     The shares are those that the data allow; as good as: Tango's score (1998) is at least the one observed.

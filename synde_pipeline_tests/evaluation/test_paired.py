@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synde_pipeline.evaluation.paired import Pairs, lower_bound, mcnemar, p_value, t_tail
+from synde_pipeline.evaluation.paired import Pairs, lower_bound, mcnemar, p_value, t_tail, unconditional
 
 N = 200
 """Simulated comparisons; of 200 at .05, 10 are expected and 18 or more come by chance once in 80 times."""
@@ -54,6 +54,19 @@ def test_of_200_candidates_worse_by_the_margin_no_more_pass_than_the_level_says(
     for margin in (0.02, 0.05):
         pairs = [drawn(rng, places, tasks, better=share, worse=share + margin, spread=spread) for _ in range(N)]
         assert np.mean([p_value(one, margin) <= 0.05 for one in pairs]) <= most(0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1])
+def test_of_all_outcomes_of_forty_tasks_those_that_exclude_a_true_loss_add_up_to_less_than_the_level(share):
+    """No simulation: every count of tasks won and lost, with its trinomial chance at a loss of exactly the margin."""
+    n, margin, level = 40, 0.1, 0.05
+    total = 0.0
+    for won in range(n + 1):
+        for lost in range(n + 1 - won):
+            if (won - lost) / n > -margin and unconditional(won, lost, n, margin) <= level:
+                ways = math.comb(n, won) * math.comb(n - won, lost)
+                total += ways * share**won * (share + margin) ** lost * (1 - 2 * share - margin) ** (n - won - lost)
+    assert 0.01 < total <= level
 
 
 @pytest.mark.parametrize("tasks", [8, 30, 60])
