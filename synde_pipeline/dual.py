@@ -45,6 +45,7 @@ from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
 from synde_pipeline.training.examples import Example
 from synde_pipeline.training.timings import note_training
+from synde_pipeline.training.trust import Trust
 
 _MAX_TRIES = 3
 """Of a cycle in one call: another process may move the champion that it is compared with."""
@@ -183,8 +184,12 @@ class DualLearningSystem:
     @property
     def training_buffer(self) -> TrainingBuffer:
         """What waits for training now."""
-        buffer = read_buffer(self.warehouse, standing(self.warehouse).rejected)
+        buffer = read_buffer(self.warehouse, standing(self.warehouse).rejected, trust=self._trust)
         return TrainingBuffer(buffer, self.settings.buffer)
+
+    @property
+    def _trust(self) -> Trust:
+        return Trust.now(self.warehouse, self.settings.memory)
 
     def fine_tune_cycle(self, domain: str | None = None, *, now: bool = False) -> list[Finished]:
         """Freeze a cycle for each full domain, then train, merge, evaluate and decide on all that is due, oldest first.
@@ -198,7 +203,8 @@ class DualLearningSystem:
         """
         with lease(self.warehouse.root, "training"):
             forced = [domain or EVERY] if now else []
-            freeze_cycles(self.warehouse, self.settings.buffer, standing=standing(self.warehouse), forced=forced)
+            known = standing(self.warehouse)
+            freeze_cycles(self.warehouse, self.settings.buffer, standing=known, forced=forced, trust=self._trust)
         done: list[Finished] = []
         while due := [cycle for cycle in due_cycles(self.warehouse) if domain in (None, cycle.domain)]:
             if sum(due[0].key == finished.cycle for finished in done) >= _MAX_TRIES:

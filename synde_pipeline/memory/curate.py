@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from synde_pipeline.memory.domain import NOTHING, Folded, Tools, View, digest_of, fold_domain
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import Domain, Edit, Ledger
+from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.rows import Domain, Edit
 from synde_pipeline.memory.sources import SOURCE, shut_out
 from synde_pipeline.records import Delta, MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig

@@ -15,7 +15,8 @@ import numpy as np
 from synde_pipeline.memory.counts import Fared, Runs, Shown, count
 from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import RUNS, Domain, Edit, Ledger, Row, Unit, seen
+from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.rows import RUNS, Domain, Edit, Row, Unit, seen
 from synde_pipeline.memory.sources import distrust, listening, source_of
 from synde_pipeline.memory.standing import (
     NO_RULING,

@@ -3,7 +3,7 @@
 What holds at the place of the task comes first; what holds all over its domain fills up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -11,6 +11,7 @@ from itertools import chain
 from threading import RLock
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from synde_pipeline.memory.bounded import Bounded
@@ -20,7 +21,7 @@ from synde_pipeline.memory.domain import Folded
 from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.select import Answer, Shelf, select
-from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.memory.store import read_rows, read_vectors
 from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import Delta, MemoryItem, Trajectory, place_of
 from synde_pipeline.settings import MemoryConfig
@@ -55,7 +56,7 @@ class Query:
 class Memory:
     """The ledger in memory, with cached shelves and vectors. Answers for any day, task and place, in any thread."""
 
-    deltas: list[Delta]
+    ledger: Ledger
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> unit vector, filled from the ledger and grown by need."""
@@ -76,9 +77,21 @@ class Memory:
             LineageError: a day's vectors are another embedder's; the two cannot be compared.
         """
         check_embedder(warehouse, config)
-        deltas, vectors = read_ledger(warehouse)
-        known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True)}
-        return cls(deltas, config, known, KeptVectors(warehouse, pinned_name(config.embedder)))
+        return cls.read(warehouse, config, read_rows(warehouse), read_vectors(warehouse))
+
+    @classmethod
+    def read(
+        cls, warehouse: Warehouse, config: MemoryConfig, rows: pa.Table, vectors: Mapping[str, NDArray[np.float32]]
+    ) -> "Memory":
+        """The memory of rows of a warehouse's ledger, given vectors of lessons and runs by their ids."""
+        ledger = Ledger.read(rows)
+        known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
+        return cls(ledger, config, known, KeptVectors(warehouse, pinned_name(config.embedder)))
+
+    @classmethod
+    def of(cls, deltas: Iterable[Delta], config: MemoryConfig) -> "Memory":
+        """The memory of deltas that lie in no warehouse."""
+        return cls(Ledger.of(deltas), config)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Embed texts through the cache; returns shape (n, dim). The embedder is loaded when a text is new."""
@@ -99,12 +112,12 @@ class Memory:
     @property
     def domains(self) -> list[str]:
         """Domains that the ledger speaks of, sorted."""
-        return sorted({delta.domain for delta in self.deltas})
+        return sorted(self.ledger.domains)
 
     @property
     def last_day(self) -> date | None:
         """The day from which on nothing more becomes known; None for an empty ledger."""
-        return max((delta.effective_day for delta in self.deltas), default=None)
+        return self.ledger.last_day
 
     def bank(self, as_of: date, *, without_task: str | None = None) -> Bank:
         """The bank as of a day, items of all places included."""
@@ -158,7 +171,7 @@ class Memory:
     @cached_property
     def fold(self) -> Fold:
         """The ledger, folded as of any day."""
-        return Fold(Ledger.of(self.deltas), self.config, self.embed)
+        return Fold(self.ledger, self.config, self.embed)
 
     def _shelf(self, query: Query, scope: str) -> Shelf:
         """The active items of a place, or those that hold all over the domain, as they are to a query."""

@@ -41,7 +41,7 @@ from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.llm_server import serving
 from synde_pipeline_tests.sample_logs import SAMPLE
 
-CONFIG = NotesConfig(minibatch=4, accumulation=2)
+CONFIG = NotesConfig(minibatch=4, accumulation=2, evidence_carry=1.0)
 SETTINGS = Settings(notes=CONFIG)
 TRAIN = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") == "train"]
 HELD_OUT = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") != "train"]
@@ -59,8 +59,13 @@ def run_of(k: int, *, task: str | None = None, did_look: bool | None = None, **v
 RUNS = [run_of(k) for k in range(40)]
 
 
+def held(runs) -> list[tuple[date, Reflection]]:
+    """Runs, each in the partition of the day from which on it is known."""
+    return [(run.effective_day, run) for run in runs]
+
+
 def text_of(runs, as_of=date.max, config=CONFIG, **words) -> str:
-    return notes_of(runs_of(runs, as_of, **words), config)
+    return notes_of(runs_of(held(runs), as_of, **words), config)
 
 
 def test_notes_say_what_successful_runs_have_in_common():
@@ -111,7 +116,7 @@ def test_names_that_would_not_read_back_are_left_out():
 
 
 def test_markdown_shows_tool_names_as_they_are():
-    runs = runs_of(RUNS, date.max)
+    runs = runs_of(held(RUNS), date.max)
     page = page_of("library", runs, "Runs that call <b>get_loan*</b> succeed (3 of 3).")
     assert "\\<b\\>get\\_loan\\*\\</b\\> succeed (3 of 3)." in markdown(page)
     assert page["sentences"][0]["hits"] == 3.0
@@ -128,7 +133,7 @@ def test_a_language_model_is_asked_for_each_window_about_the_runs_up_to_it():
         return ask
 
     config = CONFIG.model_copy(update={"engine": "llm"})
-    runs = runs_of(RUNS, date.max)
+    runs = runs_of(held(RUNS), date.max)
     assert notes_of(runs[:10], config, ask_for) == "Runs that call get_loan succeed."
     first = asked.copy()
     assert [len(uids) for uids, _ in first] == [8, 8, 8, 10, 10]
