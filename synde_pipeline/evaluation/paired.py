@@ -202,7 +202,7 @@ def unconditional(better: int, worse: int, n: int, margin: float) -> float:
     return max(chances) + _GAMMA
 
 
-def _score(up: Any, down: Any, n: int, margin: float) -> Floats:
+def _score(up: Any, down: Any, n: int, margin: float) -> Any:
     """Tango's score for a loss of the margin, from counts of pairs that the one and the other model alone solved."""
     b = -up - down - (2 * n - up + down) * margin
     c = down * margin * (1 + margin)

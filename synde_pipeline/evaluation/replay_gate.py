@@ -38,7 +38,7 @@ def gathered(candidate: Candidate, trajectories: Iterable[Trajectory]) -> Eviden
     held = [t for t in mine if split_of(t.task_id) == "gate" and t.outcome == "success" and t.steps]
     tools = sorted({step.tool for t in mine if split_of(t.task_id) == "train" for step in t.steps})
     memory = memory_at(warehouse, candidate.settings.memory, known_to(warehouse, cycle.key))
-    check_no_leak({t.task_id for t in held}, learned_tasks(warehouse, memory.deltas))
+    check_no_leak({t.task_id for t in held}, learned_tasks(warehouse, memory.ledger.task_ids))
     new = _replayed(candidate, candidate.served, (held, tools), memory)
     old = _replayed(candidate, candidate.before, (held, tools), memory)
     earlier = [one.last_day for one in cycles(warehouse) if one.domain == cycle.domain and one.number < cycle.number]

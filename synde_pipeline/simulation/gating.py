@@ -35,7 +35,7 @@ def gathered(candidate: Candidate) -> Evidence | None:
     if not here:
         return None
     tasks = held_out_tasks(here, "gate", config.gate_tasks, day + 1)
-    check_no_leak([task.task_id for task in tasks], learned_tasks(candidate.warehouse, lab.memory.deltas))
+    check_no_leak([task.task_id for task in tasks], learned_tasks(candidate.warehouse, lab.memory.ledger.task_ids))
     shown = lab.recall(tasks, cycle.last_day)
     new: Mapping[str, Served] = {cycle.domain: candidate.served}
     old: Mapping[str, Served] = {cycle.domain: candidate.before} if candidate.before else {}
