@@ -159,7 +159,7 @@ def _sign_flips(excess: Floats) -> float:
 
 
 @lru_cache(maxsize=4)
-def _drawn_signs(n: int) -> Floats:
+def _drawn_signs(n: int) -> Any:
     return 1.0 - 2.0 * np.random.default_rng(0).integers(0, 2, (_FLIPS, n))
 
 
