@@ -33,7 +33,9 @@ from synde_pipeline.logs.logger import LandingWriter
 from synde_pipeline.logs.reading import DayRule, native_files, read_file
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
+from synde_pipeline.memory.embed import asking_through
 from synde_pipeline.memory.live import LiveMemory
+from synde_pipeline.memory.trial_contrasts import publish_contrasts
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.records import MemoryItem, Trajectory
@@ -153,7 +155,9 @@ class DualLearningSystem:
                     writer.add(trajectory)
                     days.add(trajectory.day)
         llm = Llm(self.warehouse, self.settings.llm)  # one budget for the whole call
-        headers = [self._materialise(day, llm) for day in sorted(days)]
+        with asking_through(lambda: llm):
+            headers = [self._materialise(day, llm) for day in sorted(days)]
+        publish_contrasts(self.warehouse, self.settings, llm)
         return Processed(
             tuple(sorted(days)),
             sum(header.counts["rows_out"] for header in headers),

@@ -23,6 +23,8 @@ from synde_pipeline.memory.embed import pinned_name
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.memory.store import read_columns, read_rows, read_vectors
+from synde_pipeline.memory.trial_contrasts import ARTEFACT as CONTRASTS
+from synde_pipeline.memory.trial_contrasts import advice_hash
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Header, Warehouse
@@ -69,11 +71,11 @@ def _kept(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) -> d
     if not headers:
         return {}
     rows = read_columns(warehouse, "delta_id", "effective_day", as_of=max(headers))
-    inputs = _inputs(rows, sorted(headers), config)
+    inputs = _inputs(rows, sorted(headers), config, advice_hash(warehouse))
     return {day: header for day, header in headers.items() if header.inputs == inputs[day]}
 
 
-def _inputs(rows: pa.Table, days: Sequence[date], config: MemoryConfig) -> dict[date, dict[str, str]]:
+def _inputs(rows: pa.Table, days: Sequence[date], config: MemoryConfig, asked: str) -> dict[date, dict[str, str]]:
     """Day -> what its bank is the fold of; the days are sorted."""
     settings = content_hash(config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)})
     columns = ("effective_day", "delta_id")
@@ -83,6 +85,7 @@ def _inputs(rows: pa.Table, days: Sequence[date], config: MemoryConfig) -> dict[
     for day, start, end in zip(days, [0, *ends], ends, strict=False):
         running.update("".join(f"{name}\n" for name in rows["delta_id"].slice(start, end - start).to_pylist()).encode())
         found[day] = {"deltas": running.hexdigest(), "settings": settings, "rules": _rules_hash()}
+        found[day] |= {CONTRASTS: asked} if asked else {}
     return found
 
 
@@ -105,7 +108,8 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) ->
     """Fold the banks of sorted days and keep them; under the lease."""
     rows, vectors = read_rows(warehouse, days[-1]), read_vectors(warehouse, days[-1])
     memory = Memory.read(warehouse, config, rows, vectors)
-    inputs = _inputs(rows, days, config)  # of the rows that are folded, whatever comes meanwhile
+    # Of what is folded, whatever comes meanwhile.
+    inputs = _inputs(rows, days, config, memory.advice.content_hash)
     for bank in map(memory.bank, days):
         header = Header(
             artefact=BANKS,

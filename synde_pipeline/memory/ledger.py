@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synde_pipeline.memory.rows import EDITING, NEVER, Domain, Edit, Row, by_target, unit_of
-from synde_pipeline.memory.sources import HUMAN
+from synde_pipeline.memory.sources import HUMAN, SOURCE, shut_out
 from synde_pipeline.memory.store import records_of
 from synde_pipeline.memory.tags import Codes, Ints, Tags, coded, distinct, tags_in, tags_of
 from synde_pipeline.records import Delta
@@ -211,6 +211,15 @@ class Ledger:
     def edit_tasks(self) -> frozenset[str]:
         """Tasks whose reflections called for an edit."""
         return frozenset(edit.task_id for edits in self.edits_of.values() for edit in edits if edit.task_id)
+
+    def quarantined(self, as_of: date) -> frozenset[str]:
+        """Source systems that a person had shut out by a day."""
+        edits = (edit for edits in self._of_sources for edit in edits if edit.is_human and edit.effective_day <= as_of)
+        return shut_out((edit.target, edit.value) for edit in edits)
+
+    @cached_property
+    def _of_sources(self) -> list[tuple[Edit, ...]]:
+        return [edits for target, edits in self.edits_of.items() if target.startswith(SOURCE)]
 
 
 def _by_day(uids: Ints, days: Ints) -> dict[int, Ints]:

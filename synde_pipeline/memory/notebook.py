@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.llm import rule_of
+from synde_pipeline.llm import Llm, Price, rule_of
 from synde_pipeline.memory.edits import quarantined_sources
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
-from synde_pipeline.memory.notes_llm import AskFor, LlmLearner
+from synde_pipeline.memory.notes_llm import AskFor, LlmLearner, Pricing
 from synde_pipeline.memory.notes_text import Wording, n_words
 from synde_pipeline.memory.sources import distrust, source_of
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
@@ -108,11 +108,11 @@ def notebook(
     ask_for: AskFor | None = None,
 ) -> str:
     """A domain's notes as of any day, from the reflections in the warehouse."""
-    runs = runs_of(_trusted(warehouse, as_of, settings.memory), as_of, without_task=without_task)
+    runs = runs_of(trusted(warehouse, as_of, settings.memory), as_of, without_task=without_task)
     return notes_of([run for run in runs if run.domain == domain], settings.notes, ask_for)
 
 
-def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[tuple[date, Reflection]]:
+def trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[tuple[date, Reflection]]:
     """Reflections up to a day, and the days that hold them, but for sources not trusted or shut out by a person."""
     out = quarantined_sources(warehouse, as_of)
     for key in warehouse.keys(REFLECTIONS):
@@ -129,22 +129,15 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
     Raises:
         InputError: a language model should learn, and there is none to ask.
     """
-    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
-    inputs = {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}
     config = settings.notes
-    rule = {
-        "config": config.model_dump(mode="json"),
-        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
-        "quarantined": sorted(quarantined_sources(warehouse, date.max)),
-        "llm": rule_of(settings.llm) if config.engine == "llm" else {},
-    }
+    inputs, rule = _made_from(warehouse, settings)
     known = warehouse.header(ARTEFACT, "")
     if known is not None and known.inputs == inputs and known.info["rule"] == rule:
         return known
-    domains: dict[str, list[Reflection]] = {}
-    for run in runs_of(_trusted(warehouse, date.max, settings.memory), date.max):
-        domains.setdefault(run.domain, []).append(run)
-    pages = {domain: page_of(domain, runs, notes_of(runs, config, ask_for)) for domain, runs in sorted(domains.items())}
+    pages = {
+        domain: page_of(domain, runs, notes_of(runs, config, ask_for))
+        for domain, runs in _by_domain(warehouse, settings).items()
+    }
 
     def write(folder: Path) -> None:
         for domain, page in pages.items():
@@ -158,6 +151,35 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
         return Header(artefact=ARTEFACT, key="", content_hash=hashed, inputs=inputs, counts=counts, info=info)
 
     return warehouse.publish_folder(ARTEFACT, "", write, describe)
+
+
+def price_of_notes(warehouse: Warehouse, settings: Settings, llm: Llm) -> Price:
+    """What the notes of every domain would cost at most by new calls."""
+    price = Price()
+    for runs in _by_domain(warehouse, settings).values() if settings.notes.engine == "llm" else ():
+        pricing = Pricing(llm, settings.notes)
+        notes_of(runs, settings.notes, pricing.ask_for)
+        price += pricing.price
+    return price
+
+
+def _made_from(warehouse: Warehouse, settings: Settings) -> tuple[dict[str, str], dict[str, Any]]:
+    """The inputs of the notes, and the settings that they follow."""
+    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
+    return {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}, {
+        "config": settings.notes.model_dump(mode="json"),
+        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+        "quarantined": sorted(quarantined_sources(warehouse, date.max)),
+        "llm": rule_of(settings.llm) if settings.notes.engine == "llm" else {},
+    }
+
+
+def _by_domain(warehouse: Warehouse, settings: Settings) -> dict[str, list[Reflection]]:
+    """All runs that the notes may know, in canonical order."""
+    domains: dict[str, list[Reflection]] = {}
+    for run in runs_of(trusted(warehouse, date.max, settings.memory), date.max):
+        domains.setdefault(run.domain, []).append(run)
+    return dict(sorted(domains.items()))
 
 
 def page_of(domain: str, runs: Sequence[Reflection], notes: str) -> dict[str, Any]:

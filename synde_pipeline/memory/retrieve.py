@@ -4,7 +4,7 @@ What holds at the place of the task comes first; what holds all over its domain 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import chain
@@ -20,8 +20,12 @@ from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.domain import Folded
 from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
-from synde_pipeline.memory.select import Answer, Shelf, select
+from synde_pipeline.memory.notes_shown import ShownNotes
+from synde_pipeline.memory.select import Answer, PassedOver, Recalled, Shelf, select
+from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.memory.store import read_rows, read_vectors
+from synde_pipeline.memory.trial_contrasts import read_advice
+from synde_pipeline.memory.trials import NOBODY_ASKED, Advice
 from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import Delta, MemoryItem, Trajectory, place_of
 from synde_pipeline.settings import MemoryConfig
@@ -34,6 +38,7 @@ _MOST_TASKS = 2**14
 
 _WORKS, _FAILS, _ANYWHERE = "works at the place", "fails at the place", "holds all over the domain"
 """Reasons to show an item."""
+_NOTEBOOK = "the domain's notebook"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Memory:
     """Text -> unit vector, filled from the ledger and grown by need."""
     kept: KeptVectors | None = field(default=None, repr=False, compare=False)
     """Where vectors of texts that the fold words outlive this process."""
+    advice: Advice = NOBODY_ASKED
+    """What a language model said of several trials of a task."""
+    notes: ShownNotes | None = field(default=None, repr=False, compare=False)
+    """The notebooks, where they are for prompts."""
     _shelves: Bounded[tuple[int, str], tuple[Folded, Shelf]] = field(
         default_factory=lambda: Bounded(_MOST_ITEMS, lambda kept: 1 + len(kept[1].items)), repr=False
     )
@@ -86,7 +95,8 @@ class Memory:
         """The memory of rows of a warehouse's ledger, given vectors of lessons and runs by their ids."""
         ledger = Ledger.read(rows)
         known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
-        return cls(ledger, config, known, KeptVectors(warehouse, pinned_name(config.embedder)))
+        kept = KeptVectors(warehouse, pinned_name(config.embedder))
+        return cls(ledger, config, known, kept, read_advice(warehouse), ShownNotes.of(warehouse, config))
 
     @classmethod
     def of(cls, deltas: Iterable[Delta], config: MemoryConfig) -> "Memory":
@@ -103,10 +113,11 @@ class Memory:
                 self.vectors |= self.kept.find(missing)
                 missing = [text for text in missing if text not in self.vectors]
             if missing:
-                found = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))
-                self.vectors |= found
+                embedder = get_embedder(self.config.embedder)
                 if self.kept:
-                    self.kept.add(found)
+                    self.vectors |= self.kept.find_or_ask(missing, embedder)
+                else:
+                    self.vectors |= dict(zip(missing, embedder.embed(missing), strict=True))
             return np.stack([self.vectors[text] for text in texts])
 
     @property
@@ -153,10 +164,23 @@ class Memory:
         heads = [next(walk, None) if top_k else None for walk in walks]
         tasks = [query.task for query, head in zip(queries, heads, strict=True) if head]
         vectors = self._embed_tasks(tasks)  # all at once, and none where there is nothing to compare with
-        return [
+        found = [
             select(vectors[query.task], chain([head], walk), top_k, self.config) if head else Answer()
             for query, head, walk in zip(queries, heads, walks, strict=True)
         ]
+        if self.notes is None or not top_k:
+            return found
+        return [self._with_notes(query, answer) for query, answer in zip(queries, found, strict=True)]
+
+    def _with_notes(self, query: Query, answer: Answer) -> Answer:
+        """The answer with the domain's notebook behind it, if there is one for this task and it fits."""
+        item = self.notes.item(query.domain, query.as_of, query.without_task) if self.notes else None
+        if item is None:
+            return answer
+        room, used = self.config.recall_tokens, sum(map(n_tokens, answer.items))
+        if room is not None and used + n_tokens(item) > room:
+            return replace(answer, passed_over=(*answer.passed_over, PassedOver(item, 0.0, "budget")))
+        return replace(answer, shown=(*answer.shown, Recalled(item, 0.0, _NOTEBOOK)))
 
     def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
         """What memory would have shown at the start of a trajectory: as of the day before, without its own task."""
@@ -171,7 +195,7 @@ class Memory:
     @cached_property
     def fold(self) -> Fold:
         """The ledger, folded as of any day."""
-        return Fold(self.ledger, self.config, self.embed)
+        return Fold(self.ledger, self.config, self.embed, advice=self.advice)
 
     def _shelf(self, query: Query, scope: str) -> Shelf:
         """The active items of a place, or those that hold all over the domain, as they are to a query."""
@@ -195,7 +219,8 @@ class Memory:
 
     def _embed_tasks(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors of tasks: there is no end to them, so the oldest are forgotten."""
-        found = {text: vector for text in texts if (vector := self._asked.peek(text)) is not None}
+        known = {text: self.vectors[text] for text in texts if text in self.vectors}  # the ledger's own tasks
+        found = known | {text: vector for text in texts if (vector := self._asked.peek(text)) is not None}
         missing = sorted(set(texts) - found.keys())
         if missing:
             new = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))

@@ -69,7 +69,9 @@ def memory_at(warehouse: Warehouse, config: MemoryConfig, known: Known | None) -
     def keep(uid: str, day: date) -> bool:
         return uid in then.get(str(day), ()) and not known.trust.why_not(uid)
 
-    return replace(memory, ledger=memory.ledger.of_logs(keep).with_rows(again))
+    heard = {uid for day, uids in then.items() for uid in uids if keep(uid, date.fromisoformat(day))}
+    notes = memory.notes.among(heard | {delta.trace_uid for delta in again}) if memory.notes else None
+    return replace(memory, ledger=memory.ledger.of_logs(keep).with_rows(again), notes=notes)
 
 
 def _changed_days(warehouse: Warehouse, known: Known) -> set[str]:
