@@ -39,7 +39,7 @@ class PromptConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Offline replay."""
+    """Reports: offline replay, or acting in the worlds."""
 
     min_tasks: int = Field(default=10, ge=2)
     """Tasks below which an arm's numbers are not printed."""
@@ -47,6 +47,13 @@ class EvaluationConfig(Config):
     """Resamples of the task-clustered bootstrap."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: int = 0
+    ks: tuple[int, ...] = (1,)
+    """Numbers of memory items of the table by k, beside none and `memory.top_k`; larger ones are passed over."""
+    side_tasks: int = Field(default=24, ge=0)
+    """Tasks of each side measurement (another k, places never visited, a cycle's set for retention) and texts of the
+    base's own; 0 makes none."""
+    retention_sets: int = Field(default=8, ge=1)
+    """Earlier cycles' task sets that a model is tried on: the oldest, the newest and some between."""
 
 
 class SimulationConfig(Config):

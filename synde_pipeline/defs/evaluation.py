@@ -14,7 +14,10 @@ from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
 from synde_pipeline.evaluation.gate import Verdict, decide, gate_of
 from synde_pipeline.evaluation.gate_rule import FAILED
-from synde_pipeline.evaluation.report import TITLES, measured, publish, small_svg
+from synde_pipeline.evaluation.report import publish, small_svg
+from synde_pipeline.evaluation.report_page import sentences
+from synde_pipeline.evaluation.sections import NOT_MEASURED
+from synde_pipeline.evaluation.summary import TITLES, measured
 from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
 from synde_pipeline.models.registry import champion
@@ -43,6 +46,8 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
         metadata={
             **metadata_of(header),
             **numbers(report["all_domains"]),
+            **details(report),
+            "summary": dg.MetadataValue.md("\n\n".join(sentences(report))),
             "report": dg.MetadataValue.path(str(path.resolve())),
             "plot": plot(report["all_domains"]),
             "is_time_split": report["evaluation"]["is_time_split"],
@@ -106,6 +111,21 @@ def numbers(section: dict[str, Any]) -> dict[str, float]:
         for arm, values in section["arms"].items()
         for metric, found in measured(values).items()
     }
+
+
+def details(report: dict[str, Any]) -> dict[str, float]:
+    """Tasks harmed and helped by each arm, what it costs, retention and contents, as numbers; no text of any log."""
+    report = {**NOT_MEASURED, **report}
+    found: dict[str, float] = {}
+    for arm, one in report["harm"].items():
+        found |= {f"harmed_{arm}": len(one["harmed"]), f"helped_{arm}": len(one["helped"])}
+    for arm, use in report["cost"]["arms"].items():
+        found |= {f"context_tokens_{arm}": use["context_tokens"], f"latency_ms_{arm}": use["latency_ms"]}
+    if report["retention"] and report["retention"]["backward_transfer"]:
+        found["backward_transfer"] = report["retention"]["backward_transfer"]["value"]
+    if report["own_data"]:
+        found["own_data_change"] = report["own_data"]["difference"]["value"]
+    return {**found, "adapters": report["cost"]["adapters"], "adapter_bytes": report["cost"]["adapter_bytes"]}
 
 
 def plot(section: dict[str, Any]) -> dg.MarkdownMetadataValue:

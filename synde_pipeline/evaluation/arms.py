@@ -1,38 +1,40 @@
-"""The four arms of an evaluation (none, context, weights, dual) on the same tasks, and the report they add up to.
+"""The four arms of an evaluation (none, context, weights, dual) on replayed logs, and the report they add up to.
 
-How a single run is scored is in `replay_eval`; intervals are in `stats`; pages and tables in `report`.
+How a single run is scored is in `replay_eval`; what is made of all arms' outcomes in `outcomes` and `sections`; pages
+and tables in `report`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
-
 from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.base_model import Base, load
+from synde_pipeline.evaluation.contents import places_of
+from synde_pipeline.evaluation.earlier import REPORTS
+from synde_pipeline.evaluation.outcomes import Tried, base_and_trained, other_ks, place_of_model, summarise
+from synde_pipeline.evaluation.own_data import on_own_data, own_texts
 from synde_pipeline.evaluation.query import logs_by_outcome
-from synde_pipeline.evaluation.replay_eval import Replayer, TaskSums
-from synde_pipeline.evaluation.stats import estimate, paired_difference, resamples, verdict
-from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set
+from synde_pipeline.evaluation.replay_eval import Recalled, Replayer, TaskSums
+from synde_pipeline.evaluation.retention import Cell, Measured, Row, cell_of, sets_to_try
+from synde_pipeline.evaluation.sections import Evidence, sections
+from synde_pipeline.evaluation.summary import ARMS, METRICS
+from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set, runs_of_tasks, set_of_cycle
 from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.models.in_play import adapters_in_play
 from synde_pipeline.models.merge import CycleModel, cycle_model, fresh_merged
+from synde_pipeline.models.registry import served_of
+from synde_pipeline.models.route import Asked
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import SCHEMA_VERSION, Trajectory
-from synde_pipeline.settings import EvaluationConfig, Settings
-from synde_pipeline.storage import Warehouse, read_json
+from synde_pipeline.settings import Settings
+from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
 from synde_pipeline.training.known import known_to, memory_at
 
-ARMS = ("none", "context", "weights", "dual")
-REPORTS = "eval_reports"
-METRICS = {"success": False, "nll": True, "tool_top1": False, "steps": True}
-"""Metric -> whether lower is better. success: share of tasks solved; nll: nats per action token; tool_top1: share of
-steps; steps: actions per task. A report has the ones that its method measures, in this order."""
-
-Ratios = dict[str, tuple[Any, Any]]
-"""Metric -> numerator and denominator per unit, each of shape (units,)."""
+__all__ = ["ARMS", "METRICS", "REPORTS", "evaluate_cycle", "learned_tasks", "learned_until"]
 
 ArmSums = dict[str, list[TaskSums]]
 """Arm -> one row a task, same tasks in the same order in every arm."""
@@ -48,12 +50,23 @@ def evaluate_cycle(
     """
     base = load(warehouse)
     merged = fresh_merged(warehouse, cycle, base.hash)
-    last_day = learned_until(warehouse, cycle, base)
-    chosen = evaluation_set(trajectories, cycle.domain, last_day)
+    last_day, every, config = learned_until(warehouse, cycle, base), list(trajectories), settings.evaluation
+    chosen = evaluation_set(every, cycle.domain, last_day)
+    sets = {one.key: set_of_cycle(every, one, config.side_tasks) for one in sets_to_try(warehouse, cycle, config)}
+    tried = {*chosen.task_ids, *(run.task_id for runs in sets.values() for run in runs)}
     memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
-    n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.ledger.task_ids))
-    models = {False: lambda: CycleModel.plain(base.model), True: lambda: cycle_model(warehouse, cycle, base)}
-    sums = replay_arms(models, base, chosen, memory, settings)
+    n_checked = check_no_leak(tried, learned_tasks(warehouse, memory.ledger.task_ids))
+    bench = Bench(base, chosen, Recalled(memory, settings.memory.top_k), settings)
+    plain, trained = CycleModel.plain(base.model), cycle_model(warehouse, cycle, base)
+    sums = bench.arms(plain, trained)
+    rows = _rows(bench, sums, (warehouse, merged))
+    evidence = Evidence(
+        rows=rows,
+        is_time_split=chosen.is_time_split,
+        few=bench.by_k(plain, trained, sums, rows),
+        retained=_retained(bench, sets, plain, trained),
+        own_data=on_own_data(warehouse, base, merged, own_texts(base, settings), config),
+    )
     return {
         "schema_version": SCHEMA_VERSION,
         "cycle": cycle.key,
@@ -64,27 +77,91 @@ def evaluate_cycle(
         "memory": _pinned(memory, chosen),
         "evaluation": _about(chosen, sums, last_day, n_checked),
         "logs": logs_by_outcome(warehouse),
-        **summarise(sums, settings.evaluation),
-        "all_domains": pooled(warehouse, cycle, (sums, chosen.is_time_split), settings.evaluation),
-        "tasks": [
-            {"task_id": row.task_id, "arms": {arm: asdict(sums[arm][k]) for arm in ARMS}}
-            for k, row in enumerate(sums["none"])
-        ],
+        **sections(warehouse, cycle, merged, evidence, settings, summarise=summarise),
+        "task_ids": sorted(tried),
     }
 
 
-def replay_arms(
-    models: dict[bool, Callable[[], CycleModel]], base: Base, chosen: EvaluationSet, memory: Memory, settings: Settings
-) -> ArmSums:
-    """Score the four arms; one model is in memory at a time."""
-    encoder = PromptEncoder(base.tokenizer, settings.prompt)
-    sums: ArmSums = {}
-    for trained, plain, shown in ((False, "none", "context"), (True, "weights", "dual")):
-        loaded = models[trained]()
-        for arm, arm_memory in ((plain, None), (shown, memory)):
-            replayer = Replayer(loaded.model, encoder, chosen.tools, arm_memory, at=loaded.at)
-            sums[arm] = replayer.replay(chosen.trajectories, arm)
-    return {arm: sums[arm] for arm in ARMS}
+@dataclass(frozen=True)
+class Bench:
+    """What all replays of one report share."""
+
+    base: Base
+    chosen: EvaluationSet
+    recalled: Recalled
+    """What the arms with memory are shown."""
+    settings: Settings
+
+    def arms(self, plain: CycleModel, trained: CycleModel) -> ArmSums:
+        """Score the four arms."""
+        shown, runs = self.recalled, self.chosen.trajectories
+        return {
+            "none": self.replay(plain, None, runs, "none"),
+            "context": self.replay(plain, shown, runs, "context"),
+            "weights": self.replay(trained, None, runs, "weights"),
+            "dual": self.replay(trained, shown, runs, "dual"),
+        }
+
+    def replay(
+        self, model: CycleModel, shown: Recalled | None, runs: Iterable[Trajectory], label: str
+    ) -> list[TaskSums]:
+        """Score runs with one model."""
+        encoder = PromptEncoder(self.base.tokenizer, self.settings.prompt)
+        return Replayer(model.model, encoder, self.chosen.tools, shown, at=model.at).replay(runs, label)
+
+    def by_k(self, plain: CycleModel, trained: CycleModel, sums: ArmSums, rows: list[Tried]) -> dict[int, list[Tried]]:
+        """Base and trained model with 0, ..., k memory items, on the first few tasks."""
+        few, shown = rows[: self.settings.evaluation.side_tasks], self.recalled
+        runs = runs_of_tasks(self.chosen.trajectories, [row.task_id for row in few])
+        pairs = {0: (sums["none"], sums["weights"]), shown.top_k: (sums["context"], sums["dual"])}
+        for k in other_ks(self.settings) if few else ():
+            label = f"with {k} items"
+            cut = shown.cut(k)
+            pairs[k] = self.replay(plain, cut, runs, label), self.replay(trained, cut, runs, label)
+        return {
+            k: [base_and_trained(row, asdict(a), asdict(b)) for row, a, b in zip(few, *pair, strict=False)]
+            for k, pair in pairs.items()
+        }
+
+
+def _rows(bench: Bench, sums: ArmSums, where: tuple[Warehouse, Header]) -> list[Tried]:
+    """One row a task, with what was shown at any of its runs and the adapter of its place."""
+    warehouse, merged = where
+    runs: dict[str, list[Trajectory]] = defaultdict(list)
+    for run in bench.chosen.trajectories:
+        runs[run.task_id].append(run)
+    tasks, recalled = [row.task_id for row in sums["none"]], bench.recalled
+    first = [runs[task][0] for task in tasks]
+    served = {merged.info["domain"]: served_of(merged)}
+    asked = [Asked(run.domain, run.scope) for run in first]
+    adapters = adapters_in_play(warehouse, served, bench.base.hash, asked)
+    trained = places_of(warehouse, merged)
+    return [
+        Tried(
+            task_id=task,
+            domain=run.domain,
+            scope=run.scope,
+            place=place_of_model(run.domain, run.scope, trained),
+            shown=tuple(sorted({item.item_id for one in runs[task] for item in recalled.recall_before(one)})),
+            adapter=adapter,
+            arms={arm: asdict(rows[k]) for arm, rows in sums.items()},
+        )
+        for k, (task, run, adapter) in enumerate(zip(tasks, first, adapters, strict=True))
+    ]
+
+
+def _retained(
+    bench: Bench, sets: dict[str, list[Trajectory]], plain: CycleModel, trained: CycleModel
+) -> Measured | None:
+    """The cycle's model on each set, without memory, and the base on its own, which is the last one."""
+    if not sets:
+        return None
+    row: Row = {key: found for key, runs in sets.items() if (found := _cell(bench, trained, runs, key))}
+    return Measured("nll", row, _cell(bench, plain, list(sets.values())[-1], "base"))
+
+
+def _cell(bench: Bench, model: CycleModel, runs: list[Trajectory], label: str) -> Cell:
+    return cell_of((one.task_id, one.nll, one.n_tokens) for one in bench.replay(model, None, runs, f"set {label}"))
 
 
 def _pinned(memory: Memory, chosen: EvaluationSet) -> dict[str, Any]:
@@ -111,63 +188,6 @@ def _about(chosen: EvaluationSet, sums: ArmSums, last_day: date, n_checked: int)
     }
 
 
-def summarise(sums: ArmSums, config: EvaluationConfig) -> dict[str, Any]:
-    """Arms of a replay and their paired differences from `none`."""
-    return summarise_ratios(
-        {arm: _ratios(rows) for arm, rows in sums.items()},
-        {arm: _costs(rows) if rows else {"n": 0} for arm, rows in sums.items()},
-        config,
-    )
-
-
-def summarise_ratios(
-    ratios: dict[str, Ratios], costs: dict[str, dict[str, Any]], config: EvaluationConfig
-) -> dict[str, Any]:
-    """Arms and their paired differences from `none`, with intervals; too few units give a note and no number.
-
-    Args:
-        ratios: arm -> metric -> numerator and denominator per unit (task or place), same units in every arm.
-        costs: arm -> what else is told of it; `n` is what its numbers rest on.
-        config: resamples, confidence, and the fewest units.
-    """
-    n_units = len(next(iter(next(iter(ratios.values())).values()))[0])
-    if n_units < config.min_tasks:
-        note = f"not enough tasks (n={n_units}, needs {config.min_tasks})"
-        return {"arms": {arm: {"n": n_units, "note": note} for arm in ratios}, "differences": {}}
-    draws = resamples(n_units, config)
-    arms = {arm: dict(costs[arm]) for arm in ratios}
-    differences: dict[str, dict[str, Any]] = {arm: {} for arm in ratios if arm != "none"}
-    for arm, metrics in ratios.items():
-        for metric, ratio in metrics.items():
-            arms[arm][metric] = asdict(estimate(*ratio, draws, config.confidence))
-            if arm == "none" or "none" not in ratios:
-                continue
-            found = paired_difference(ratio, ratios["none"][metric], draws, config.confidence)
-            against = verdict(found, lower_is_better=METRICS[metric])
-            differences[arm][metric] = {**asdict(found), "against_none": against}
-    return {"arms": arms, "differences": differences}
-
-
-def _ratios(rows: Sequence[TaskSums]) -> Ratios:
-    def column(name: str) -> Any:
-        return np.array([getattr(row, name) for row in rows], np.float64)
-
-    return {
-        "nll": (column("nll"), column("n_tokens")),
-        "tool_top1": (column("n_tool_top1"), column("n_steps")),
-    }
-
-
-def _costs(rows: Sequence[TaskSums]) -> dict[str, Any]:
-    n_steps = sum(row.n_steps for row in rows)
-    return {
-        "n": len(rows),
-        "steps": n_steps,
-        "context_tokens": round(sum(row.n_context_tokens for row in rows) / n_steps, 2),
-        "latency_ms": round(1000 * sum(row.seconds for row in rows) / n_steps, 3),
-    }
-
-
 def learned_until(warehouse: Warehouse, cycle: Cycle, base: Base) -> date:
     """Latest day that a cycle's model was learned from: all cycles up to it (replay crosses domains) and the base."""
     days = [before.last_day for before in cycles(warehouse) if before.sequence <= cycle.sequence]
@@ -181,19 +201,3 @@ def learned_tasks(warehouse: Warehouse, remembered: Iterable[str]) -> set[str]:
     for cycle in cycles(warehouse):
         learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
     return learned
-
-
-def pooled(warehouse: Warehouse, cycle: Cycle, mine: tuple[ArmSums, bool], config: EvaluationConfig) -> dict[str, Any]:
-    """This cycle's tasks with the latest earlier report of every other domain; time-split if all of them are."""
-    latest: dict[str, str] = {}
-    for other in cycles(warehouse):
-        if other.sequence < cycle.sequence and other.domain != cycle.domain and warehouse.header(REPORTS, other.key):
-            latest[other.domain] = other.key
-    sums, is_time_split = {arm: list(rows) for arm, rows in mine[0].items()}, mine[1]
-    for key in latest.values():
-        other = read_json(warehouse.folder(REPORTS, key) / "report.json")
-        is_time_split = is_time_split and other["evaluation"]["is_time_split"]
-        for arm in ARMS:
-            sums[arm] += [TaskSums(**task["arms"][arm]) for task in other["tasks"]]
-    found = summarise(sums, config)
-    return {"cycles": sorted([*latest.values(), cycle.key]), "is_time_split": is_time_split, **found}

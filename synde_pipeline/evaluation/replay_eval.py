@@ -8,14 +8,14 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.prompting import PromptEncoder, StepSpan, Window
-from synde_pipeline.records import Trajectory
+from synde_pipeline.records import MemoryItem, Trajectory
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,33 @@ class TaskSums:
     """Wall time of the forward passes that score the actions; no part of any content hash."""
 
 
+class Recalls(Protocol):
+    """Says what an agent would have been shown."""
+
+    def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
+        """The items at the start of a trajectory."""
+        ...
+
+
+@dataclass
+class Recalled:
+    """The first `top_k` items that memory shows, asked once for each trajectory."""
+
+    memory: Memory
+    top_k: int
+    _known: dict[str, list[MemoryItem]] = field(default_factory=dict)
+
+    def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
+        """As `Memory.recall_before`, cut; fewer items are the first ones of more."""
+        if trajectory.trace_uid not in self._known:
+            self._known[trajectory.trace_uid] = self.memory.recall_before(trajectory)
+        return self._known[trajectory.trace_uid][: self.top_k]
+
+    def cut(self, top_k: int) -> "Recalled":
+        """The same answers with fewer items."""
+        return Recalled(self.memory, top_k, self._known)
+
+
 class Replayer:
     """Replays trajectories through one model.
 
@@ -55,7 +82,7 @@ class Replayer:
         model: Any,
         encoder: PromptEncoder,
         tools: Sequence[str],
-        memory: Memory | None,
+        memory: Recalls | None,
         at: Callable[[tuple[str, str]], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
         self._model = model

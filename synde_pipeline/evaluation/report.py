@@ -1,23 +1,18 @@
-"""Eval reports as people read them: a self-contained HTML page with plots, its JSON, a table, a small SVG."""
+"""Eval reports as files, as a table for a terminal, and as a small picture; the HTML page is in `report_page`."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
-from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.evaluation.earlier import REPORTS
+from synde_pipeline.evaluation.plots import ARM_COLOURS
+from synde_pipeline.evaluation.report_page import render
+from synde_pipeline.evaluation.summary import ARMS, HEADS, measured, with_interval
 from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
 
-TITLES = {
-    "success": "Share of tasks solved",
-    "nll": "NLL of the logged action (nats per token, lower is better)",
-    "tool_top1": "Logged tool ranks first",
-    "steps": "Actions per task (lower is better)",
-}
-HEADS = {"success": "success", "nll": "nats/token", "tool_top1": "tool top-1", "steps": "actions"}
 _UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs"}
 """Measured times, and what else happened to lie in the warehouse when the report was made."""
 
@@ -57,25 +52,12 @@ def rows_of(section: dict[str, Any], arms: Sequence[str] = ARMS) -> list[dict[st
             continue
         row = {"arm": arm, "n": str(values["n"])}
         for metric, found in measured(values).items():
-            row[metric] = _with_interval(found)
+            row[metric] = with_interval(found)
             found = section["differences"].get(arm, {}).get(metric)
-            row[f"{metric}_difference"] = (
-                f"{_with_interval(found, sign=True)} {found['against_none']}" if found else "-"
-            )
+            row[f"{metric}_difference"] = f"{with_interval(found, sign=True)} {found['against_none']}" if found else "-"
         row |= {"context_tokens": f"{values['context_tokens']:.0f}", "latency_ms": f"{values['latency_ms']:.1f}"}
         rows.append(row)
     return rows
-
-
-def measured(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metrics of an arm with their intervals, the first of them the one that counts."""
-    intervals = values.get("intervals", values)
-    return {metric: intervals[metric] for metric in METRICS if isinstance(intervals.get(metric), dict)}
-
-
-def _with_interval(found: dict[str, Any], *, sign: bool = False) -> str:
-    form = "+.3f" if sign else ".3f"
-    return f"{found['value']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
 
 
 def text_table(section: dict[str, Any], confidence: float = 0.95, arms: Sequence[str] = ARMS) -> str:
@@ -98,60 +80,6 @@ def text_table(section: dict[str, Any], confidence: float = 0.95, arms: Sequence
     return "\n".join(
         [*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by {unit}, differences paired"]
     )
-
-
-def render(report: dict[str, Any]) -> str:
-    """The whole HTML page: no script, no outside resource, every logged text escaped."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("synde_pipeline.evaluation", "."), autoescape=True)
-    sections = {"All domains": report["all_domains"], f"Domain {report['domain']}": report}
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        titles=TITLES,
-        heads=[(HEADS[m], m) for m in METRICS],
-        tables={name: rows_of(section) for name, section in sections.items()},
-        plots={name: plots(section) for name, section in sections.items()},
-        per_task=_per_task_plot(report),
-    )
-
-
-def plots(section: dict[str, Any]) -> list[str]:
-    """One SVG per metric: the arms with their intervals. Empty when there were not enough tasks."""
-    if "note" in section["arms"]["none"]:
-        return []
-    drawn = []
-    for metric in measured(section["arms"]["none"]):
-        drawing, axes = figure(4.6, 2.6)
-        for k, arm in enumerate(ARMS):
-            found = measured(section["arms"][arm])[metric]
-            error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
-            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=ARM_COLOURS[arm], capsize=5)
-        axes.set_xticks(range(len(ARMS)), ARMS)
-        axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)
-        axes.grid(axis="y", alpha=0.3)
-        drawn.append(svg(drawing))
-    return drawn
-
-
-def _per_task_plot(report: dict[str, Any]) -> str:
-    """Each task's change in nats per token against `none`, by arm: who gains and who is harmed."""
-    if not report.get("tasks"):
-        return ""
-    drawing, axes = figure(7.2, 2.8)
-    for arm in ARMS[1:]:
-        changes = sorted(_nll(task, arm) - _nll(task, "none") for task in report["tasks"])
-        axes.plot(range(len(changes)), changes, "o-", color=ARM_COLOURS[arm], label=arm, markersize=4, linewidth=1)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("tasks of this domain, sorted by change", fontsize=8)
-    axes.set_ylabel("nats per token against none", fontsize=8)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
-    return svg(drawing)
-
-
-def _nll(task: dict[str, Any], arm: str) -> float:
-    return task["arms"][arm]["nll"] / task["arms"][arm]["n_tokens"]
 
 
 def small_svg(section: dict[str, Any]) -> str:

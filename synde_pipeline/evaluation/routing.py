@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synde_pipeline.evaluation.stats import estimate, resamples
+from synde_pipeline.evaluation.stats import estimate, resamples, wilson
 from synde_pipeline.models.route import Asked, Place, Route, Router
 from synde_pipeline.settings import EvaluationConfig
 from synde_pipeline.training.bank import NONE
@@ -71,10 +71,3 @@ def _count(groups: Sequence[Sequence[str]], kind: str, config: EvaluationConfig)
         found = estimate(hits, sizes, resamples(len(groups), config), config.confidence)
         low, high = found.low, found.high
     return Count(n, n_of, round(n / n_of, 4), round(low, 4), round(high, 4), len(groups))
-
-
-def wilson(n: int, n_of: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share of independent units; honest at 0 and at 1."""
-    share, square = n / n_of, z * z / n_of
-    middle, half = share + square / 2, z * (share * (1 - share) / n_of + square / n_of / 4) ** 0.5
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))

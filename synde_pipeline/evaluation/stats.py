@@ -1,7 +1,7 @@
 """Uncertainty: bootstrap intervals clustered by task. Pure arithmetic on per-task sums."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ def estimate(numerator: Sums, denominator: Sums, draws: NDArray[np.float64], con
     return _summary(float(numerator.sum() / denominator.sum()), values, len(numerator), confidence)
 
 
+def estimate_share(hits: Sums, sizes: Sums, draws: NDArray[np.float64], confidence: float) -> Estimate:
+    """As `estimate`, for a share; where nothing varies, so that nothing can be resampled, Wilson's interval."""
+    found, n = estimate(hits, sizes, draws, confidence), len(hits)
+    if found.value not in (0.0, 1.0):
+        return found
+    low, high = wilson(n if found.value else 0, n)
+    return replace(found, low=low, high=high)
+
+
 def paired_difference(
     arm: tuple[Sums, Sums], reference: tuple[Sums, Sums], draws: NDArray[np.float64], confidence: float
 ) -> Estimate:
@@ -67,6 +76,28 @@ def verdict(difference: Estimate, *, lower_is_better: bool) -> str:
     if difference.low <= 0 <= difference.high:
         return "no difference shown"
     return "better" if (difference.value < 0) == lower_is_better else "worse"
+
+
+def wilson(n: int, n_of: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share of independent units; honest at 0 and at 1."""
+    share, square = n / n_of, z * z / n_of
+    middle, half = share + square / 2, z * (share * (1 - share) / n_of + square / n_of / 4) ** 0.5
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p of McNemar's exact test: that so uneven a split of the pairs that differ comes by chance.
+
+    Args:
+        gained: tasks that went better than their pair.
+        lost: tasks that went worse; ties say nothing.
+    """
+    n = gained + lost
+    tail = ways = 1  # of n coins, none falls on the rarer side
+    for k in range(min(gained, lost)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2**n)
 
 
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09)

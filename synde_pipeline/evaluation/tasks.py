@@ -6,6 +6,7 @@ from datetime import date
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.records import Trajectory, split_of
+from synde_pipeline.training.cycles import Cycle
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ def evaluation_set(trajectories: Iterable[Trajectory], domain: str, last_day: da
     later = [t for t in report if t.day > last_day]
     tools = {step.tool for t in mine if t.day <= last_day and split_of(t.task_id) == "train" for step in t.steps}
     return EvaluationSet(tuple(later or report), bool(later), tuple(sorted(tools)))
+
+
+def set_of_cycle(trajectories: Iterable[Trajectory], cycle: Cycle, n: int) -> list[Trajectory]:
+    """A cycle's task set for retention: successful runs of `n` `report` tasks from the days that it learned from."""
+    first = min(date.fromisoformat(day) for day, _, _ in cycle.claims)
+    mine = [t for t in trajectories if t.domain == cycle.domain and first <= t.day <= cycle.last_day]
+    runs = [t for t in mine if split_of(t.task_id) == "report" and t.outcome == "success" and t.steps]
+    return runs_of_tasks(runs, sorted({t.task_id for t in runs})[:n])
+
+
+def runs_of_tasks(trajectories: Iterable[Trajectory], task_ids: Iterable[str]) -> list[Trajectory]:
+    """The runs of some tasks, in their order."""
+    wanted = set(task_ids)
+    return [t for t in trajectories if t.task_id in wanted]
 
 
 def check_no_leak(evaluated: Iterable[str], learned: Iterable[str]) -> int:

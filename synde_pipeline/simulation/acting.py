@@ -4,18 +4,20 @@ Success is the environment's verdict. Places are the independent units: runs on 
 memory, so intervals are clustered by place (design.md law 12).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from synde_pipeline.evaluation.arms import ARMS, summarise_ratios
+from synde_pipeline.evaluation.outcomes import FEWEST_PLACES, Tried
 from synde_pipeline.evaluation.stats import Estimate, estimate, paired_difference, resamples, verdict
+from synde_pipeline.evaluation.summary import ARMS, summarise_ratios
 from synde_pipeline.models.registry import Served
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
-from synde_pipeline.simulation.agent import by_place
+from synde_pipeline.simulation.agent import Run, by_place
 from synde_pipeline.simulation.lab import NOTHING, Lab, Timed, timed
 from synde_pipeline.simulation.worlds.base import Task
 
@@ -57,6 +59,31 @@ def sums_of(timed_runs: Timed) -> list[PlaceSums]:
     ]
 
 
+def sums_of_run(run: Run, among: Timed) -> dict[str, Any]:
+    """Sums of a single run, as `Tried` holds them; its CPU time is the arm's, shared out by runs."""
+    return {
+        "n_success": int(run.is_success),
+        "n_tasks": 1,
+        "n_steps": len(run.turns),
+        "n_context_tokens": run.n_context_tokens,
+        "seconds": among.cpu_s / max(len(among.runs), 1),
+    }
+
+
+def summary_of_tasks(rows: Sequence[Tried], config: EvaluationConfig) -> dict[str, Any]:
+    """As `summary`, from rows of single tasks."""
+    by_unit: dict[str, list[Tried]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.unit):
+        by_unit[row.unit].append(row)
+    arms = rows[0].arms if rows else ARMS
+    return summary({arm: [_added(mine, arm) for mine in by_unit.values()] for arm in arms}, config)
+
+
+def _added(rows: Sequence[Tried], arm: str) -> PlaceSums:
+    sums = [row.arms[arm] for row in rows]
+    return PlaceSums(rows[0].scope, **{name: sum(one[name] for one in sums) for name in sums[0]})
+
+
 def four_arms(
     lab: Lab,
     tasks: Sequence[Task],
@@ -93,8 +120,7 @@ def summary(rows: PlaceRows, config: EvaluationConfig) -> dict[str, Any]:
     """Arms and their paired differences from `none`, with intervals clustered by place."""
     ratios = {arm: ratios_of(sums) for arm, sums in rows.items()}
     costs = {arm: _costs(sums) if sums else {"n": 0} for arm, sums in rows.items()}
-    # Every place is tried often: a handful of them is enough evidence, unlike a handful of tasks.
-    found = summarise_ratios(ratios, costs, config.model_copy(update={"min_tasks": 2}))
+    found = summarise_ratios(ratios, costs, config.model_copy(update={"min_tasks": FEWEST_PLACES}))
     return {**found, "arms": {arm: _flat(values) for arm, values in found["arms"].items()}}
 
 

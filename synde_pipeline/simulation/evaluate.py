@@ -1,29 +1,28 @@
 """The report of a training cycle in the worlds: four arms on `report` tasks. The gate's evidence is in `gating`.
 
-What is written has the shape that `evaluation.report` renders; how arms act and are compared is in `acting`.
+What is written has the shape that `evaluation.report` renders; how arms act and are compared is in `acting`; what every
+report says of them, in `evaluation.sections`.
 """
 
 from typing import Any
 
-from synde_pipeline.evaluation.arms import ARMS, REPORTS, learned_tasks
+from synde_pipeline.evaluation.arms import ARMS, learned_tasks
+from synde_pipeline.evaluation.contents import places_of
+from synde_pipeline.evaluation.own_data import on_own_data
 from synde_pipeline.evaluation.query import logs_by_outcome
+from synde_pipeline.evaluation.retention import sets_to_try
+from synde_pipeline.evaluation.sections import Evidence, sections
 from synde_pipeline.evaluation.tasks import check_no_leak
 from synde_pipeline.models.merge import fresh_merged
 from synde_pipeline.models.registry import served_of
 from synde_pipeline.records import SCHEMA_VERSION
 from synde_pipeline.settings import Settings
-from synde_pipeline.simulation.acting import (
-    PlaceRows,
-    four_arms,
-    rows_for_json,
-    rows_from_json,
-    summary,
-    sums_of,
-)
+from synde_pipeline.simulation.acting import summary_of_tasks
+from synde_pipeline.simulation.base_data import CorpusData
 from synde_pipeline.simulation.lab import Lab
-from synde_pipeline.simulation.tasks import day_number, held_out_tasks, places
-from synde_pipeline.storage import Warehouse, read_json
-from synde_pipeline.training.cycles import Cycle, cycles
+from synde_pipeline.simulation.trial import Trial
+from synde_pipeline.storage import Warehouse
+from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.known import known_to
 
 METHOD = "acting in the worlds on report tasks that no day hands out"
@@ -32,7 +31,8 @@ METHOD = "acting in the worlds on report tasks that no day hands out"
 def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
     """Let four arms try a cycle's domain; returns the report.
 
-    Everything is as of the last day that the cycle learned from, tried on the day after.
+    Everything is as of the last day that the cycle learned from, tried on the day after; a cycle's set for retention is
+    of the day after its own last.
 
     Raises:
         LineageError: the cycle's model is stale, or an evaluated task was learned from.
@@ -41,13 +41,23 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     assert config is not None  # noqa: S101 - the caller chose this evaluation by it
     lab = Lab(warehouse, settings, known=known_to(warehouse, cycle.key))
     model = fresh_merged(warehouse, cycle, lab.base.hash)
-    candidate = {cycle.domain: served_of(model)}
-    day = day_number(cycle.last_day)
-    here = [place for place in places(config, day) if place.world.domain == cycle.domain]
-    tasks = held_out_tasks(here, "report", config.report_tasks, day + 1)
-    n_checked = check_no_leak([task.task_id for task in tasks], learned_tasks(warehouse, lab.memory.ledger.task_ids))
-    arms = four_arms(lab, tasks, candidate, lab.recall(tasks, cycle.last_day), seed=config.seed)
-    rows = {arm: sums_of(arms[arm]) for arm in ARMS}
+    trial = Trial(lab, cycle, config, {cycle.domain: served_of(model)})
+    sets = trial.sets(sets_to_try(warehouse, cycle, settings.evaluation))
+    every = [*trial.tasks, *trial.elsewhere, *(task for tasks in sets.values() for task in tasks)]
+    tried = sorted({task.task_id for task in every})
+    n_checked = check_no_leak(tried, learned_tasks(warehouse, lab.memory.ledger.task_ids))
+    rows, few = trial.rows(places_of(warehouse, model))
+    n, n_own = len(trial.tasks), settings.evaluation.side_tasks
+    texts = CorpusData(lab.base.tokenizer, lab.encoder).rows(n_own, "retention")
+    evidence = Evidence(
+        rows=rows[:n],
+        # Held-out tasks are tried on the day after the last one that anything was learned from.
+        is_time_split=True,
+        elsewhere=rows[n:],
+        few=few,
+        retained=trial.retained(sets),
+        own_data=on_own_data(warehouse, lab.base, model, ("the base's corpus", texts), settings.evaluation),
+    )
     return {
         "schema_version": SCHEMA_VERSION,
         "cycle": cycle.key,
@@ -57,32 +67,15 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
         "model": {"hash": model.content_hash, "adapters": model.info["adapters"]},
         "evaluation": {
             "method": METHOD,
-            # Held-out tasks are tried on the day after the last one that anything was learned from.
             "is_time_split": True,
             "last_claimed_day": str(cycle.last_day),
             "days": [],
-            "n_tasks": len(tasks),
-            "n_trajectories": len(tasks) * len(ARMS),
-            "n_places": len(here),
+            "n_tasks": n,
+            "n_trajectories": n * len(ARMS),
+            "n_places": len(trial.here),
             "n_tasks_checked_for_leaks": n_checked,
         },
         "logs": logs_by_outcome(warehouse),
-        **summary(rows, settings.evaluation),
-        "all_domains": _pooled(warehouse, cycle, rows, settings),
-        "places": rows_for_json(rows),
-        "task_ids": [task.task_id for task in tasks],
+        **sections(warehouse, cycle, model, evidence, settings, summarise=summary_of_tasks),
+        "task_ids": tried,
     }
-
-
-def _pooled(warehouse: Warehouse, cycle: Cycle, mine: PlaceRows, settings: Settings) -> dict[str, Any]:
-    """This cycle's places with those of the latest earlier report of every other domain."""
-    latest: dict[str, str] = {}
-    for other in cycles(warehouse):
-        if other.sequence < cycle.sequence and other.domain != cycle.domain and warehouse.header(REPORTS, other.key):
-            latest[other.domain] = other.key
-    rows: PlaceRows = {arm: list(sums) for arm, sums in mine.items()}
-    for key in latest.values():
-        other = rows_from_json(read_json(warehouse.folder(REPORTS, key) / "report.json")["places"])
-        rows = {arm: sums + other[arm] for arm, sums in rows.items()}
-    found = summary(rows, settings.evaluation)
-    return {"cycles": sorted([*latest.values(), cycle.key]), "is_time_split": True, **found}

@@ -94,6 +94,7 @@ def write_pages(
         axes.fill_between(days, low, high, color=ARM_COLOURS[arm], alpha=0.12, linewidth=0)
     axes.plot(days, [row.n_success / row.n for row in rows], "k:", label="the day's own episodes")
     axes.set_ylim(0, 1)
+    axes.set_xticks(days[:: max(1, len(days) // 10)])
     axes.set_xlabel("day")
     axes.set_ylabel("share of tasks solved")
     axes.legend(fontsize=8)

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from synde_pipeline.base_model import ARTEFACT, Base, folder_hash, load_folder, one_thread
 from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
-from synde_pipeline.evaluation.routing import wilson
-from synde_pipeline.evaluation.stats import Estimate, estimate, paired_difference, resamples, verdict
+from synde_pipeline.evaluation.stats import Estimate, estimate, paired_difference, resamples, verdict, wilson
 from synde_pipeline.memory.blockrank import BlockRank
 from synde_pipeline.memory.embed import Embedder, get_embedder
 from synde_pipeline.page import render

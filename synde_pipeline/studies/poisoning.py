@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time
 from itertools import chain
 from typing import Any, NamedTuple
 
-from synde_pipeline.evaluation.routing import wilson
+from synde_pipeline.evaluation.stats import wilson
 from synde_pipeline.memory.curate import Bank, fold
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.edits import quarantining, signed

@@ -1,6 +1,7 @@
 """CPU seconds that trainings took, beside the artefacts: no part of any content, only good for estimates."""
 
 import json
+from collections.abc import Iterable
 
 from synde_pipeline.storage import Warehouse, read_json, write_atomically
 
@@ -18,6 +19,13 @@ def seconds_per_step(warehouse: Warehouse) -> float | None:
     rows = _read(warehouse).values()
     steps = sum(row["steps"] for row in rows)
     return sum(row["cpu_s"] for row in rows) / steps if steps else None
+
+
+def cost_of(warehouse: Warehouse, cycles: Iterable[str]) -> float | None:
+    """CPU seconds that the trainings of some cycles took; None where none of them was timed."""
+    found = _read(warehouse)
+    known = [found[key]["cpu_s"] for key in cycles if key in found]
+    return round(sum(known), 2) if known else None
 
 
 def _read(warehouse: Warehouse) -> dict[str, dict[str, float]]:
