@@ -17,6 +17,7 @@ CLAIMS = "claims.json"
 
 STUDIES = {
     "blockrank": "synde_pipeline.studies.blockrank:study",
+    "mechanism": "synde_pipeline.studies.mechanism.study:study",
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
 }
