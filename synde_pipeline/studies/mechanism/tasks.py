@@ -139,7 +139,7 @@ def trained(family: Family, seed: int, n_steps: int, batch: int = 32) -> tuple[I
     """
     model = InContextModel(family, seed)
     chance = torch.Generator().manual_seed(seed)
-    positions, mask = _layout()
+    positions, mask = layout()
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, n_steps))
     losses = []
@@ -168,7 +168,7 @@ def _rate(step: int, n_steps: int) -> float:
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (n_steps - warm)))
 
 
-def _layout() -> tuple[Any, torch.Tensor]:
+def layout() -> tuple[Any, torch.Tensor]:
     """Positions (1, tokens) and additive mask (1, 1, tokens, tokens) of a training sequence.
 
     All examples, then the queries, none of which sees another one. The first sees nothing at all: without a context the
