@@ -15,12 +15,15 @@ from synde_pipeline.simulation.demo import EMBEDDED_BASE
 from synde_pipeline.simulation.gates import GATES, hints
 from synde_pipeline.simulation.tasks import held_out_tasks, places
 from synde_pipeline.storage import Header
-from synde_pipeline.studies.mechanism import claims
 from synde_pipeline.studies.mechanism.adapters import recipes, train_adapters
-from synde_pipeline.studies.mechanism.claims import Condition, Tried
-from synde_pipeline.studies.mechanism.families import random_model
+from synde_pipeline.studies.mechanism.claims import tried as all_tried
+from synde_pipeline.studies.mechanism.families import family_exactness, random_model
 from synde_pipeline.studies.mechanism.linear import Linear, measured
+from synde_pipeline.studies.mechanism.page import plots, render
 from synde_pipeline.studies.mechanism.pairs import Batch, Pair
+from synde_pipeline.studies.mechanism.reading import SETTINGS, kept
+from synde_pipeline.studies.mechanism.small import Size
+from synde_pipeline.studies.mechanism.small import measured as measured_small
 from synde_pipeline.studies.mechanism.static import (
     distance,
     least_squares,
@@ -28,6 +31,8 @@ from synde_pipeline.studies.mechanism.static import (
     static_patch,
     summed,
 )
+from synde_pipeline.studies.mechanism.study import assembled, study
+from synde_pipeline.studies.mechanism.summary import summary
 from synde_pipeline.studies.mechanism.tasks import (
     FAMILIES,
     N_EXAMPLES,
@@ -37,6 +42,7 @@ from synde_pipeline.studies.mechanism.tasks import (
     Tasks,
     layout,
 )
+from synde_pipeline.studies.mechanism.tried import Condition, Tried
 
 
 def rows(seed: int, n: int = 40, n_in: int = 7, n_out: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -232,7 +238,47 @@ def test_a_verdict_follows_from_intervals_and_limit(tried, verdict):
 
 def test_a_share_is_a_ratio_of_means_over_the_places_of_a_seed():
     seeds = [{"without": [{"error": 1.0}, {"error": 3.0}], "in context": [{"error": 0.0}, {"error": 1.0}]}] * 3
-    half = claims.kept(seeds, lambda _: [{"error": 0.5}, {"error": 2.0}])
+    half = kept(seeds, lambda _: [{"error": 0.5}, {"error": 2.0}])
     assert half == [pytest.approx(0.5)] * 3
-    assert claims.kept(seeds, lambda seed: seed["without"]) == [0.0] * 3
-    assert claims.kept(seeds[:1], lambda _: [{"error": 0.5}, {"error": 3.0}]) == [0.5, 0.0]  # few seeds: by place
+    assert kept(seeds, lambda seed: seed["without"]) == [0.0] * 3
+    assert kept(seeds[:1], lambda _: [{"error": 0.5}, {"error": 3.0}]) == [0.5, 0.0]  # few seeds: by place
+
+
+# -- the whole -----------------------------------------------------------------------------------------------------
+
+
+def test_whatever_was_measured_becomes_claims_tables_and_a_page_of_its_own():
+    name = "GPT-NeoX, parallel"
+    found = {
+        "families": {name: [family_exactness(name, seed) for seed in (1, 2, 3)]},
+        "linear": [measured(seed, 0.5) for seed in range(3)],
+        "linear regression/1": measured_small(REGRESSION, 1, Size(n_steps=2, n_tasks=2, n_queries=64, adapter_steps=2)),
+    }
+    report = assembled(found)
+    tried = all_tried(report)
+    claims = {one.id: one.as_claim("do") for one in tried}
+    assert len(claims) == len(tried)
+    assert claims["exact"].verdict == claims["rank"].verdict == "holds exactly"
+    assert claims["first_matrix"].measured == pytest.approx(1, abs=1e-4)  # in parallel blocks it does nothing at all
+    assert claims["linear_converged"].verdict == "does not hold"
+    assert claims["recipe.regression"].measured == pytest.approx(0, abs=0.1)
+    tables = summary(report)
+    assert [row["rank"] for row in tables["settings"][SETTINGS[0]]["patches"]][:5] == [1, 2, 4, 8, "full"]
+    facts = {
+        "claims": [one.model_dump() for one in claims.values()],
+        "conditions": [one.for_json() for one in tried],
+        "summary": tables,
+    }
+    page = render(facts, plots(tables))
+    assert page.count("<svg") == 2
+    assert not any(word in page for word in ("<script", "src=", "@import", "url(http"))
+
+
+@pytest.mark.slow
+def test_the_quick_study_runs_and_keeps_its_exact_claims(tmp_path):
+    claims = {one.id.removeprefix("mechanism."): one for one in study(tmp_path, quick=True)}
+    assert claims["exact"].verdict == claims["rank"].verdict == claims["linear_exact"].verdict == "holds exactly"
+    assert claims["one_update"].verdict != "holds exactly"
+    assert {"rank1.regression", "rank1.matching", "rank1.base"} <= set(claims)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "report.json").exists()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from synde_pipeline.base_model import pin_given
-from synde_pipeline.models.implicit import Query, Record, Update, blocks_of, patched, recorded, run
+from synde_pipeline.models.implicit import Query, Record, Update, blocks_of, implicit_updates, patched, recorded, run
 from synde_pipeline.records import split_of
 from synde_pipeline.settings import PRESETS, BufferConfig, SimulationConfig
 from synde_pipeline.simulation.agent import Agent, Assignment
@@ -24,7 +24,16 @@ from synde_pipeline.simulation.lab import Lab
 from synde_pipeline.simulation.tasks import date_of, held_out_tasks
 from synde_pipeline.simulation.worlds.base import Place, Task
 from synde_pipeline.studies.lived import History, live, sites
-from synde_pipeline.studies.mechanism.measure import ADAPTED, COMPOSED_RANK, RANKS, Adapters, Row, exactness, measure
+from synde_pipeline.studies.mechanism.measure import (
+    ADAPTED,
+    COMPOSED_RANK,
+    RANKS,
+    Adapters,
+    Row,
+    dense_of,
+    exactness,
+    measure,
+)
 from synde_pipeline.studies.mechanism.pairs import Batch, Pair
 from synde_pipeline.studies.mechanism.static import Fit, Target, least_squares, static_patch, update_of
 from synde_pipeline.training.buffer import freeze_cycles
@@ -91,12 +100,22 @@ class Site:
             run(self.model, self.fitting.with_memory)
         return static_patch(self.model, read, record.at(self.fitting.rows_in_context), target, fit)
 
-    def per_query(self, n: int = 6) -> list[Row]:
-        """Updates of single decisions: exactness, rank, and what the update of one does for the next one."""
+    def queries(self, n: int = 6) -> list[Query]:
+        """Some judged decisions, evenly over all of them."""
         row, place = self.judging.decisions
         step = max(1, len(row) // n)
-        queries = [self._query(int(row[k]), int(place[k])) for k in range(0, len(row), step)][:n]
-        return [exactness(one, other) for one, other in zip(queries, [*queries[1:], queries[0]], strict=True)]
+        return [self._query(int(row[k]), int(place[k])) for k in range(0, len(row), step)][:n]
+
+    def per_query(self) -> Row:
+        """Updates of single decisions: what each does for itself (the worst one) and for the next one (mean)."""
+        queries = self.queries()
+        rows = [exactness(one, other) for one, other in zip(queries, [*queries[1:], queries[0]], strict=True)]
+        return {
+            "error": max(row["error"] for row in rows),
+            "unpatched": min(row["unpatched"] for row in rows),
+            "wrong_query": sum(row["wrong_query"] for row in rows) / len(rows),
+            "second_singular_value": max(row["second_singular_value"] for row in rows),
+        }
 
     def _query(self, k: int, place: int) -> Query:
         pair = self.judging.pairs[k]
@@ -162,6 +181,10 @@ class Lived:
         """A site's static patch."""
         return self.found[place].static(target, fit)
 
+    def updates(self, place: int) -> list[Update]:
+        """The implicit updates of some of a site's decisions."""
+        return [dense_of(implicit_updates(query), 0) for query in self.found[place].queries()]
+
     def adapters(self, size: BaseSize, seed: int) -> list[Update]:
         """One rank-1 adapter a site, trained by the pipeline on what the site's logs hold, without memory in view."""
         config = _training(size).model_copy(update={"seed": seed})
@@ -195,7 +218,7 @@ def measured(home: Path, seed: int, size: BaseSize) -> dict[str, Any]:
     acting["adapters trained on the logs, mlp"] = lived.success(adapters["trained on the logs", "mlp"][0])
     return {
         "seed": seed,
-        "per query": [row for site in lived.found for row in site.per_query()],
+        "per query": [site.per_query() for site in lived.found],
         "acting": acting,
         "memory tokens": [pair.shift for site in lived.found for pair in site.judging.pairs],
         **found,

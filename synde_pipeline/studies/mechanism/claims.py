@@ -1,16 +1,12 @@
-"""What the measurements say of the paper's sentences. Every verdict is computed here, from thresholds, never typed.
+"""The paper's sentences, what was measured of each, and from which limit on it counts as true.
 
-A claim is tried under several conditions (families, targets, ways to train). A condition is met where all of its 95 %
-interval lies on the claim's side of the limit, and missed where all of it lies on the other side. An exact claim is met
-where every single measurement is.
+A claim is tried under several conditions (families, targets, ways to train); how a verdict follows is in `tried`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from synde_pipeline.evaluation.stats import mean_interval
-from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.mechanism.reading import Report, find, kept, per_unit
+from synde_pipeline.studies.mechanism.tried import Condition, Tried
 
 TOLERANCE = 1e-4
 """Largest deviation of a logit in float32 that counts as none."""
@@ -23,123 +19,15 @@ MOST = 0.95
 LITTLE = 0.05
 """Cosine, or share of a context's effect that may be missing."""
 FLOAT64 = 1e-12
-SETTINGS = ("linear regression", "pattern matching", "embedded base")
-Report = Mapping[str, Any]
-
-
-class Condition(NamedTuple):
-    """One way in which a claim was tried."""
-
-    name: str
-    values: Sequence[float]
-    """One of each independent unit."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A claim and what was measured of it."""
-
-    id: str
-    source: str
-    claim: str
-    conditions: Sequence[Condition]
-    """The first one is the paper's own, and gives the claim's number."""
-    limit: float
-    is_upper: bool = False
-    """Whether values must stay below the limit."""
-    is_exact: bool = False
-
-    def states(self) -> list[str]:
-        """`met`, `missed` or `open`, by condition."""
-        return [self._state(one.values) for one in self.conditions]
-
-    def _state(self, values: Sequence[float]) -> str:
-        interval = mean_interval(values)
-        if self.is_exact or interval is None:
-            low, high = min(values), max(values)
-            if not self.is_exact and len(values) < 2:
-                return "open"
-        else:
-            low, high = interval[1]
-        if self.is_upper:
-            return "met" if high <= self.limit else "missed" if self.is_exact or low > self.limit else "open"
-        return "met" if low >= self.limit else "missed" if self.is_exact or high < self.limit else "open"
-
-    def verdict(self) -> str:
-        """`holds exactly`, `holds`, `holds under conditions`, `does not hold` or `not shown`."""
-        states = set(self.states())
-        if states == {"met"}:
-            return "holds exactly" if self.is_exact else "holds"
-        if "met" in states:
-            return "holds under conditions"
-        return "does not hold" if states == {"missed"} else "not shown"
-
-    def as_claim(self, command: str) -> Claim:
-        """The claim as the registry keeps it; an exact one shows its worst value and no interval."""
-        if self.is_exact:
-            every = [value for one in self.conditions for value in one.values]
-            measured, error, n = (max if self.is_upper else min)(every), None, len(every)
-        else:
-            values = self.conditions[0].values
-            n, (measured, error) = len(values), mean_of(values)
-        return Claim(
-            id=f"mechanism.{self.id}",
-            source=self.source,
-            claim=self.claim,
-            measured=measured,
-            error=error,
-            n=n,
-            verdict=self.verdict(),
-            command=command,
-        )
-
-    def for_json(self) -> dict[str, Any]:
-        """Conditions with their intervals, limit and states."""
-        rows = []
-        for one, state in zip(self.conditions, self.states(), strict=True):
-            mean, interval = mean_of(one.values)
-            rows.append({"name": one.name, "mean": mean, "interval": interval, "n": len(one.values), "state": state})
-        side = "at most" if self.is_upper else "at least"
-        return {"id": f"mechanism.{self.id}", "limit": self.limit, "side": side, "conditions": rows}
-
-
-def mean_of(values: Sequence[float]) -> tuple[float | None, tuple[float, float] | None]:
-    """Mean and 95 % interval; no interval for a single value, nothing for none."""
-    return mean_interval(values) or (values[0] if values else None, None)
 
 
 def tried(report: Report) -> list[Tried]:
     """Everything that was tried, in the order of the paper."""
-    return [*_single_queries(report), *_linear(report), *(one for name in SETTINGS for one in _setting(report, name))]
-
-
-# -- reading the report --------------------------------------------------------------------------------------------
-
-
-def per_unit(seeds: Sequence[Report], value: Callable[[Report], Sequence[float]]) -> list[float]:
-    """Mean over places of each seed where there are three seeds or more, else every place's value."""
-    by_seed = [list(value(seed)) for seed in seeds]
-    if len(by_seed) >= 3:
-        return [sum(values) / len(values) for values in by_seed]
-    return [one for values in by_seed for one in values]
-
-
-def kept(seeds: Sequence[Report], rows: Callable[[Report], Sequence[Mapping[str, float]]]) -> list[float]:
-    """Share of what the context achieves, by unit; a seed's share is a ratio of means over its places."""
-
-    def parts(seed: Report) -> list[tuple[float, float]]:
-        found = zip(seed["without"], rows(seed), seed["in context"], strict=True)
-        return [(bare["error"] - now["error"], bare["error"] - full["error"]) for bare, now, full in found]
-
-    if len(seeds) >= 3:
-        return [sum(a for a, _ in parts(seed)) / sum(b for _, b in parts(seed)) for seed in seeds]
-    return [a / b for seed in seeds for a, b in parts(seed) if b]
-
-
-def find(rows: Sequence[Report], **knobs: Any) -> Report:
-    """The one row with these values."""
-    (row,) = (row for row in rows if all(row[name] == value for name, value in knobs.items()))
-    return row
+    return [
+        *_single_queries(report),
+        *_linear(report),
+        *(one for name in report["settings"] for one in _setting(report, name)),
+    ]
 
 
 def _single_queries(report: Report) -> Iterator[Tried]:
@@ -150,6 +38,16 @@ def _single_queries(report: Report) -> Iterator[Tried]:
     def conditions(name: str, among: Mapping[str, Sequence[Report]] = every) -> list[Condition]:
         return [Condition(where, [row[name] for row in rows]) for where, rows in among.items()]
 
+    def by_unit(name: str) -> list[Condition]:
+        return [
+            Condition(where, per_unit(seeds, lambda seed: [row[name] for row in seed["per query"]]))
+            for where, seeds in settings.items()
+            if name in seeds[0]["per query"][0]
+        ]
+
+    over_families = [
+        sum(row["first_only"] for row in rows) / len(rows) for rows in zip(*families.values(), strict=True)
+    ]
     # A context that changes nothing would be reproduced by no patch at all.
     exact = [
         Condition(where, [row["error"] if row["unpatched"] > 100 * TOLERANCE else float("inf") for row in rows])
@@ -168,7 +66,7 @@ def _single_queries(report: Report) -> Iterator[Tried]:
         "first_matrix",
         "synde.txt 1.1",
         "Context writes into the MLP's first matrix: share of its effect that this patch alone leaves missing",
-        conditions("first_only", families),
+        [Condition("mean over families", over_families), *conditions("first_only", families)],
         LITTLE,
         is_upper=True,
     )
@@ -186,17 +84,16 @@ def _single_queries(report: Report) -> Iterator[Tried]:
         "synde.txt 2.2",
         "W_effective belongs to the context: the update of one query serves another "
         "(share of the effect that it misses)",
-        conditions("wrong_query", trained),
+        by_unit("wrong_query"),
         LITTLE,
         is_upper=True,
     )
-    halves = {name: rows for name, rows in trained.items() if rows and "halves_apart" in rows[0]}
     linear = Condition("linear attention", [row["additive"] for row in report["linear"]])
     yield Tried(
         "contexts_add",
         "synde.txt 12.2",
         "Updates of contexts are additive: two halves sum to the whole (relative distance)",
-        [*conditions("halves_apart", halves), linear],
+        [*by_unit("halves_apart"), linear],
         LITTLE,
         is_upper=True,
     )
@@ -236,19 +133,19 @@ def _linear(report: Report) -> Iterator[Tried]:
 
 
 def _setting(report: Report, setting: str) -> Iterator[Tried]:
-    seeds = report["settings"].get(setting)
-    if not seeds:
-        return
+    seeds = report["settings"][setting]
     key = setting.rsplit(" ", 1)[-1]
     adapters = [(row["recipe"], row["target"]) for row in seeds[0]["adapters"]]
     literal = [one for one in adapters if "6.4" in one[0]]
     able = [one for one in adapters if one not in literal]
 
-    def of_adapter(value: Callable[[Report], list[float]], among: Sequence[tuple[str, str]]) -> list[Condition]:
+    def of_adapter(
+        value: Callable[[Report], list[float]], among: Sequence[tuple[str, str]], what: str = ""
+    ) -> list[Condition]:
         def read(recipe: str, target: str) -> list[float]:
             return per_unit(seeds, lambda seed: value(find(seed["adapters"], recipe=recipe, target=target)))
 
-        return [Condition(f"{recipe}, {target}", read(recipe, target)) for recipe, target in among]
+        return [Condition(f"{recipe}, {target}{what}", read(recipe, target)) for recipe, target in among]
 
     def kept_by(recipe: str, target: str) -> Condition:
         values = kept(seeds, lambda seed: find(seed["adapters"], recipe=recipe, target=target)["rows"])
@@ -270,7 +167,12 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
         f"distance.{key}",
         "synde.txt 9.1 RQ1, 7.1 theorem 1",
         f"|dW_ICL - dW_LoRA|_F < 0.01 ({setting})",
-        of_adapter(lambda row: [one["frobenius"] for one in row["to_patch"]], adapters),
+        [
+            *of_adapter(lambda row: [one["frobenius"] for one in row["to_patch"]], adapters),
+            *of_adapter(
+                lambda row: [one["frobenius"] for one in row["to_nearest_query"]], adapters, " (nearest query)"
+            ),
+        ],
         PAPERS_DISTANCE,
         is_upper=True,
     )

@@ -50,6 +50,10 @@ class Subject(Protocol):
         """A static patch of the place's context."""
         ...
 
+    def updates(self, place: int) -> list[Update]:
+        """The implicit updates of some single queries of a place."""
+        ...
+
 
 def measure(subject: Subject, adapters: Adapters, ranks: Sequence[int | None] = RANKS) -> dict[str, Any]:
     """All measurements, one row a place."""
@@ -63,6 +67,7 @@ def measure(subject: Subject, adapters: Adapters, ranks: Sequence[int | None] = 
         for target in TARGETS
         for rank in ranks
     }
+    queries = [subject.updates(place) for place in places]
     composed = {f"static patches, rank 8, {target}": patches[target, COMPOSED_RANK] for target in ADAPTED}
     composed |= {f"adapters {name}, {target}": found[0] for (name, target), found in adapters.items()}
     return {
@@ -79,12 +84,18 @@ def measure(subject: Subject, adapters: Adapters, ranks: Sequence[int | None] = 
                 "target": target,
                 "rows": judged(found[0]),
                 "to_patch": [distance(*pair) for pair in zip(found[0], patches[target, 1], strict=True)],
+                "to_nearest_query": [_nearest(one, queries[place]) for place, one in enumerate(found[0])],
                 "to_other_seed": [distance(*pair) for pair in zip(found[0], found[1], strict=True)],
             }
             for (name, target), found in adapters.items()
         ],
         "composition": [{"what": what, "rows": _pairs(subject, updates)} for what, updates in composed.items()],
     }
+
+
+def _nearest(adapter: Update, queries: Sequence[Update]) -> Row:
+    """Distance to the nearest of some queries' updates."""
+    return min((distance(adapter, one) for one in queries), key=lambda found: found["frobenius"])
 
 
 def _pairs(subject: Subject, updates: Sequence[Update]) -> list[Row]:

@@ -124,6 +124,11 @@ class SmallSubject:
             query.in_context()
         return static_patch(self.model.lm, read, record.at((slice(None), -1)), target, fit)
 
+    def updates(self, place: int) -> list[Update]:
+        """The implicit updates of some judging queries."""
+        factors = implicit_updates(self.query(place, slice(self.half, self.half + N_SPREAD)))
+        return [dense_of(factors, row) for row in range(N_SPREAD)]
+
     def per_query(self, place: int) -> Row:
         """Updates of single queries, how they differ between queries, and whether halves of the context add up."""
         query = self.query(place, slice(0, N_SPREAD))

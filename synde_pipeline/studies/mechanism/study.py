@@ -9,14 +9,16 @@ the small tasks are the very pairs of their contexts. No large pretrained model 
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synde_pipeline.base_model import one_thread, quiet_transformers
-from synde_pipeline.studies.mechanism.claims import SETTINGS, tried
+from synde_pipeline.studies.mechanism.claims import tried
 from synde_pipeline.studies.mechanism.page import plots, render
+from synde_pipeline.studies.mechanism.reading import SETTINGS
 from synde_pipeline.studies.mechanism.summary import summary
 from synde_pipeline.studies.registry import Claim
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from synde_pipeline.studies.mechanism.small import Size
 
 COMMAND = "synde study mechanism"
+FAMILY_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ def plan_of(*, quick: bool) -> Plan:
     from synde_pipeline.studies.mechanism.small import Size
 
     if quick:
-        return Plan(1, 10, Size(80, 3, 64, 80), Size(70, 3, 64, 80), BaseSize(2, 12, 6, 8, 20, all_ranks=False))
-    return Plan(3, 50, Size(400, 6, 128, 200), Size(150, 6, 128, 200), BaseSize(3, 16, 8, 12, 40))
+        return Plan(1, 10, Size(60, 3, 64, 50), Size(60, 3, 64, 50), BaseSize(2, 10, 5, 6, 15, all_ranks=False))
+    return Plan(3, 50, Size(300, 6, 96, 150), Size(120, 6, 96, 150), BaseSize(2, 14, 8, 12, 30))
 
 
 def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
@@ -71,21 +74,36 @@ def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
 
 def measure_all(plan: Plan) -> dict[str, Any]:
     """All numbers: families, linear attention, and each setting's list of seeds."""
+    quiet_transformers()
+    with tempfile.TemporaryDirectory() as home:
+        return assembled({name: part() for name, part in parts(plan, Path(home)).items()})
+
+
+def parts(plan: Plan, home: Path) -> dict[str, Callable[[], Any]]:
+    """What the study consists of, by name; each part stands alone and follows from its seed.
+
+    Args:
+        plan: how much is measured.
+        home: holds the lived days of the embedded base.
+    """
     from synde_pipeline.studies.mechanism import base, small
     from synde_pipeline.studies.mechanism.families import NAMES, family_exactness
     from synde_pipeline.studies.mechanism.linear import measured as linear_measured
     from synde_pipeline.studies.mechanism.tasks import PATTERNS, REGRESSION
 
-    quiet_transformers()
-    seeds = range(1, plan.n_seeds + 1)
-    found = {
-        REGRESSION.name: [small.measured(REGRESSION, seed, plan.regression) for seed in seeds],
-        PATTERNS.name: [small.measured(PATTERNS, seed, plan.patterns) for seed in seeds],
+    found: dict[str, Callable[[], Any]] = {
+        "families": lambda: {name: [family_exactness(name, seed) for seed in FAMILY_SEEDS] for name in NAMES},
+        "linear": lambda: [linear_measured(k, eta) for eta in (0.2, 0.5, 1.0) for k in range(plan.n_linear)],
     }
-    with tempfile.TemporaryDirectory() as home:
-        found[SETTINGS[2]] = [base.measured(Path(home) / str(seed), seed, plan.base) for seed in seeds]
-    return {
-        "families": {name: [family_exactness(name, seed) for seed in seeds] for name in NAMES},
-        "linear": [linear_measured(k, eta) for eta in (0.2, 0.5, 1.0) for k in range(plan.n_linear)],
-        "settings": found,
-    }
+    for seed in range(1, plan.n_seeds + 1):
+        found[f"{REGRESSION.name}/{seed}"] = partial(small.measured, REGRESSION, seed, plan.regression)
+        found[f"{PATTERNS.name}/{seed}"] = partial(small.measured, PATTERNS, seed, plan.patterns)
+        found[f"{SETTINGS[2]}/{seed}"] = partial(base.measured, home / str(seed), seed, plan.base)
+    return found
+
+
+def assembled(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts' results as one report."""
+    settings = {name: [found[key] for key in sorted(found) if key.startswith(f"{name}/")] for name in SETTINGS}
+    known = {name: seeds for name, seeds in settings.items() if seeds}
+    return {"families": found["families"], "linear": found["linear"], "settings": known}

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from synde_pipeline.studies.mechanism.claims import Report, find, kept, mean_of, per_unit
+from synde_pipeline.studies.mechanism.reading import Report, find, kept, per_unit
+from synde_pipeline.studies.mechanism.tried import mean_of
 
 Cell = dict[str, Any]
 DISTANCES = ("frobenius", "relative", "cosine", "norm", "other_norm")
@@ -20,7 +21,7 @@ def summary(report: Report) -> dict[str, Any]:
     return {
         "families": {name: _columns(rows) for name, rows in report["families"].items()},
         "linear attention": _columns(report["linear"]),
-        "settings": {name: setting(seeds) for name, seeds in report["settings"].items() if seeds},
+        "settings": {name: setting(seeds) for name, seeds in report["settings"].items()},
     }
 
 
@@ -38,7 +39,7 @@ def setting(seeds: Sequence[Report]) -> dict[str, Any]:
             name: cell(per_unit(seeds, lambda seed, n=name: [row["error"] for row in seed[n]]))
             for name in ("without", "in context")
         },
-        "per query": _columns([row for seed in seeds for row in seed["per query"]]),
+        "per query": {name: cell(per_unit(seeds, _query(name))) for name in first["per query"][0]},
         "patches": [
             {
                 "target": row["target"],
@@ -58,6 +59,10 @@ def setting(seeds: Sequence[Report]) -> dict[str, Any]:
     return found
 
 
+def _query(name: str) -> Callable[[Report], list[float]]:
+    return lambda seed: [row[name] for row in seed["per query"]]
+
+
 def _judged(seeds: Sequence[Report], part: str, **knobs: Any) -> dict[str, Cell]:
     rows = [find(seed[part], **knobs)["rows"] for seed in seeds]
     names = [name for name in rows[0][0] if name != "error"]
@@ -71,7 +76,7 @@ def _judged(seeds: Sequence[Report], part: str, **knobs: Any) -> dict[str, Cell]
 def _adapter(seeds: Sequence[Report], recipe: str, target: str) -> dict[str, Any]:
     knobs = {"recipe": recipe, "target": target}
     found: dict[str, Any] = {**knobs, **_judged(seeds, "adapters", **knobs)}
-    for pair in ("to_patch", "to_other_seed"):
+    for pair in ("to_patch", "to_nearest_query", "to_other_seed"):
         found[pair] = {name: cell(per_unit(seeds, _column(knobs, pair, name))) for name in DISTANCES}
     return found
 
