@@ -4,46 +4,66 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+
+PRESETS = ("quick", "full")
 
 
 def study(
     name: Annotated[str | None, typer.Argument(help="A study, or all; without a name they are listed.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and cells: to see it work.")] = False,
+    preset: Annotated[str, typer.Option(help="quick: see it work. full: what is reported, resumable.")] = "full",
+    again: Annotated[bool, typer.Option("--again", help="all: also what this very code has measured.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study and print what it claims, each with its interval, n and a verdict computed from thresholds.
 
-    Its files (numbers as JSON, mostly a page) go to `studies/NAME` of the warehouse.
+    Its page, plots and numbers go to `studies/NAME` of the warehouse; the page of all claims to `claims`. Interrupt it
+    and go on with the same command. `all` passes over studies that the same code has finished already.
 
-    JSON keys: claims [id, source, claim, measured, error, n, verdict, command], folders [study, folder]. Without a
-    name: studies [name, about].
+    JSON keys: claims [id, source, claim, what, measured, error, n, verdict, command], folders [study, folder], page.
+    Without a name: studies [name, about].
     """
-    from synde_pipeline.studies.registry import STUDIES, Claim, about, run_study, study_of
+    from synde_pipeline.studies.registry import STUDIES, Claim, about, study_of
 
     if name is None:
         _list({known: about(known) for known in STUDIES}, as_json)
         return
+    if preset not in PRESETS:
+        raise InputError(f"--preset is {preset!r}", expected=" or ".join(PRESETS))
     names = list(STUDIES) if name == "all" else [name]
     for wanted in names:
         study_of(wanted)
-    warehouse = Warehouse(load().warehouse)
-    claims: list[Claim] = []
-    folders = []
-    for wanted in names:
-        found, header = run_study(warehouse, wanted, quick=quick)
-        claims += found
-        folders.append({"study": wanted, "folder": str(warehouse.folder(header.artefact, "").resolve())})
+    claims, folders, page = _run(names, preset, skip_done=name == "all" and not again)
     if as_json:
-        rows = [claim.model_dump(mode="json") for claim in claims]
-        print_json({"claims": rows, "folders": folders})
+        print_json({"claims": [claim.model_dump(mode="json") for claim in claims], "folders": folders, "page": page})
         return
-    print(_table([_cells(claim) for claim in claims], ("claim", "measured", "95 % interval", "n", "verdict", "source")))
+    found: list[Claim] = claims
+    print(_table([_cells(claim) for claim in found], ("claim", "measured", "95 % interval", "n", "verdict", "source")))
     for row in folders:
         print(f"{row['study']}: {row['folder']}")
+    print(f"all claims: {page}")
+
+
+def _run(names: Sequence[str], preset, *, skip_done: bool) -> tuple[list, list[dict[str, str]], str]:  # noqa: ANN001
+    from synde_pipeline.defs.run import run
+    from synde_pipeline.studies.claims import collected, write_claims
+    from synde_pipeline.studies.study import artefact_of, is_done, run_study
+
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    for wanted in tqdm(names, desc="studies", unit="study", disable=None if len(names) > 1 else True):
+        if not (skip_done and is_done(settings, wanted, preset)):
+            run_study(settings, wanted, run, preset=preset)
+            write_claims(warehouse)
+    write_claims(warehouse)
+    claims = [claim for row in collected(warehouse) if row["study"] in names for claim in row["claims"]]
+    folders = [{"study": name, "folder": str(warehouse.folder(artefact_of(name), "").resolve())} for name in names]
+    return claims, folders, str((warehouse.folder("claims", "") / "claims.html").resolve())
 
 
 def _list(known: dict[str, str], as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """In-Memory Learning's notes on a benchmark of creatures: momentum, accumulation, label noise, carried evidence.
 
-    synde study notes [--quick]
+    synde study notes [--preset quick]
 
 The learner counts: no language model takes part. Numbers are means over seeds: each seed has its own hidden table,
 samples and held-out creatures.
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from synde_pipeline.studies.notes_claims import claims_of
 from synde_pipeline.studies.notes_page import render
 from synde_pipeline.studies.notes_runs import MINIBATCH, Cell, Curve, run
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
 
 TITLE = "Deterministic note learner, not an LLM; not comparable to 58.67 %"
 MOMENTA, ACCUMULATIONS, NOISES, CARRIES = (0.0, 0.5, 1.0), (1, 4, 16), (0.0, 0.1, 0.2, 0.3), (0.0, 0.5, 0.9, 1.0)
@@ -45,14 +45,14 @@ N_POINTS = 20
 """Points of a curve that the report keeps."""
 
 
-def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
+def study(run: StudyRun) -> Sequence[Claim]:
     """Run the benchmark; writes report.json and report.html, and returns what it shows of the document's claims."""
-    bench = Benchmark(range(3) if quick else range(6), N_SAMPLES // 4 if quick else N_SAMPLES)
+    bench = Benchmark(range(3) if run.is_quick else range(6), N_SAMPLES // 4 if run.is_quick else N_SAMPLES)
     report = bench.report()
-    claims = claims_of(report, "synde study notes" + " --quick" * quick)
+    claims = claims_of(report, run.command)
     report["claims"] = [claim.model_dump(mode="json") for claim in claims]
-    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
-    (folder / "report.html").write_text(render(report), "utf-8")
+    (run.folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
+    (run.folder / "report.html").write_text(render(report), "utf-8")
     return claims
 
 

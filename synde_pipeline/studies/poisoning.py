@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from synde_pipeline.evaluation.routing import wilson
@@ -36,12 +35,12 @@ from synde_pipeline.studies.poison_attacks import (
     honest_history,
 )
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
 
 N = 24
-"""Attacks of each family: every wording once, or as many targets; `--quick` takes a sixth."""
+"""Attacks of each family: every wording once, or as many targets; preset quick takes a sixth."""
 STOPPED = 0.15
 """Share that gets through, below which (with its interval) a family counts as stopped."""
-COMMAND = "synde study poisoning"
 
 
 @dataclass(frozen=True)
@@ -135,16 +134,28 @@ def _advice(item: MemoryItem) -> tuple[str, str]:
     return item.kind, re.sub(r"\d+%?", "", item.content)
 
 
-def study(folder: Path, *, quick: bool = False) -> list[Claim]:
+def study(run: StudyRun) -> list[Claim]:
     """Measure, write the table, and claim of each family what stops it."""
-    rows, honest = measure(N // 6 if quick else N)
+    rows, honest = measure(N // 6 if run.is_quick else N)
     table: dict[str, Any] = {"rows": [row._asdict() for row in rows], "honest": [row._asdict() for row in honest]}
-    (folder / "poisoning.json").write_text(json.dumps(table, indent=1), "utf-8")
-    (folder / "poisoning.md").write_text(as_markdown(rows, honest), "utf-8")
-    return [_claim(row) for row in rows if row.arm != "nothing"]
+    (run.folder / "poisoning.json").write_text(json.dumps(table, indent=1), "utf-8")
+    (run.folder / "poisoning.md").write_text(as_markdown(rows, honest), "utf-8")
+    run.numbers |= table
+    run.show("Attacks against defences", "Through of n, 95 % interval, honest items lost.", rows=_shown(rows))
+    run.show("No attack", "Honest items, and those that a defence shuts out.", rows=[row._asdict() for row in honest])
+    return [_claim(row, run.command) for row in rows if row.arm != "nothing"]
 
 
-def _claim(row: Row) -> Claim:
+def _shown(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One line a family, one column an arm."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(row.family, {"attack": row.family.replace("_", " ")})
+        line[row.arm] = f"{row.through}/{row.n} [{row.low:.2f}, {row.high:.2f}], {row.good_lost} lost"
+    return list(lines.values())
+
+
+def _claim(row: Row, command: str) -> Claim:
     share = row.through / row.n
     verdict = "stopped" if row.high < STOPPED else "gets through" if row.low > STOPPED else "undecided"
     return Claim(
@@ -155,7 +166,7 @@ def _claim(row: Row) -> Claim:
         error=(row.low, row.high),
         n=row.n,
         verdict=verdict,
-        command=COMMAND,
+        command=command,
     )
 
 

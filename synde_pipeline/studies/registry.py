@@ -1,25 +1,32 @@
-"""The studies that `synde study` knows, what each of them claims, and where their files go: `studies/<name>/`.
+"""The studies that `synde study` knows, and what each of them claims: records and names only, cheap to import.
 
-A study is a function `(folder, *, quick) -> claims`: it writes its files into the folder and says what it found.
+How a study is run and where its files go is in `study`; what all claims add up to, in `claims`.
 """
 
-import json
+import ast
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.records.base import Record
-from synde_pipeline.storage import Header, Warehouse, files_hash
 
-ARTEFACT = "studies"
-CLAIMS = "claims.json"
+Preset = Literal["quick", "full"]
+"""quick: to see it work, minutes for all studies together. full: what is reported."""
 
 STUDIES = {
-    "blockrank": "synde_pipeline.studies.blockrank:study",
     "mechanism": "synde_pipeline.studies.mechanism.study:study",
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
+    "composition": "synde_pipeline.studies.composition:study",
+    "sharing": "synde_pipeline.studies.sharing:study",
+    "ablation": "synde_pipeline.studies.ablation:study",
+    "information": "synde_pipeline.studies.information:study",
+    "noise": "synde_pipeline.studies.noise:study",
+    "active_learning": "synde_pipeline.studies.active_learning:study",
+    "blockrank": "synde_pipeline.studies.blockrank:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 
@@ -32,18 +39,22 @@ class Claim(Record):
     source: str
     """Who says it: a paper's section, or `ours`."""
     claim: str
+    """The sentence that is tested."""
     measured: float | None
     """None where nothing could be measured."""
     error: tuple[float, float] | None
     """95 % interval of `measured`."""
     n: int
-    """Independent units: seeds, tasks, queries."""
+    """Independent units: seeds, places, tasks, queries."""
     verdict: str
     command: str
     """What to run to get the numbers again."""
+    what: str = ""
+    """What `measured` is, with its unit, and what `n` counts."""
 
 
-Study = Callable[..., Sequence[Claim]]
+Study = Callable[[Any], Sequence[Claim]]
+"""Takes a `study.StudyRun`, writes what it measured into it, and returns what that says."""
 
 
 def study_of(name: str) -> Study:
@@ -59,33 +70,7 @@ def study_of(name: str) -> Study:
 
 
 def about(name: str) -> str:
-    """First line of a study's module."""
-    return (import_module(STUDIES[name].partition(":")[0]).__doc__ or "").splitlines()[0]
-
-
-def run_study(warehouse: Warehouse, name: str, *, quick: bool = False) -> tuple[list[Claim], Header]:
-    """Run a study and publish its files all at once; returns its claims, which lie beside them.
-
-    Raises:
-        InputError: there is no study of that name.
-    """
-    study = study_of(name)
-    claims: list[Claim] = []
-
-    def write(folder: Path) -> None:
-        claims.extend(study(folder, quick=quick))
-        text = json.dumps([claim.model_dump(mode="json") for claim in claims], indent=1, ensure_ascii=False)
-        (folder / CLAIMS).write_text(text, "utf-8")
-
-    def describe(folder: Path) -> Header:
-        counts = {"claims": len(claims)}
-        hashed = files_hash(folder)
-        return Header(artefact=artefact_of(name), key="", content_hash=hashed, counts=counts, info={"quick": quick})
-
-    header = warehouse.publish_folder(artefact_of(name), "", write, describe)
-    return claims, header
-
-
-def artefact_of(name: str) -> str:
-    """Artefact that holds a study's files."""
-    return f"{ARTEFACT}/{name}"
+    """First line of a study's module, which is read but not imported: studies load models."""
+    found = find_spec(STUDIES[name].partition(":")[0])
+    assert found is not None  # noqa: S101 - the table above names modules of this package
+    return (ast.get_docstring(ast.parse(Path(found.origin or "").read_text("utf-8"))) or "").splitlines()[0]

@@ -11,6 +11,7 @@ import pytest
 from synde_pipeline.definitions import defs
 from synde_pipeline.defs.automation import DAILY_ASSETS
 from synde_pipeline.defs.partitions import daily, one_run
+from synde_pipeline.studies.registry import STUDIES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,8 @@ EDGES = {
     "merged_models": {"adapters", "base_model"},
     "eval_reports": {"merged_models", "curated_memory"},
     "promoted_model": {"eval_reports"},
-    "notes_benchmark": set(),
+    **{f"studies/{name}": set() for name in STUDIES},
+    "claims": {f"studies/{name}" for name in STUDIES},
 }
 
 GROUPS = ("logs", "reflection", "memory", "training", "models", "evaluation", "studies")
@@ -102,7 +104,8 @@ def test_all_daily_assets_share_one_partitions_object_so_a_backfill_is_one_run()
 def test_the_jobs_hold_the_daily_chain_and_one_training_cycle(loaded):
     graph = loaded.resolve_asset_graph()
     daily_names = {asset.key.to_user_string() for asset in DAILY_ASSETS} | {"training_buffer", "notes", "memory_audit"}
-    cycle_names = set(EDGES) - daily_names - {"notes_benchmark"}
+    studies = {f"studies/{name}" for name in STUDIES} | {"claims"}
+    cycle_names = set(EDGES) - daily_names - studies
     for job, names in {"daily_chain": daily_names, "training_cycle": cycle_names}.items():
         selected = loaded.resolve_job_def(job).asset_layer.selected_asset_keys
         assert {key.to_user_string() for key in selected} == names

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synde_pipeline.base_model import ARTEFACT, folder_hash, load_folder
 from synde_pipeline.models.implicit import Record, blocks_of, implicit_update, patched, recorded
 from synde_pipeline.prompting import PromptEncoder
-from synde_pipeline.settings import PromptConfig, SimulationConfig
+from synde_pipeline.settings import PromptConfig, Settings, SimulationConfig
 from synde_pipeline.simulation.agent import Agent, Assignment
 from synde_pipeline.simulation.demo import EMBEDDED_BASE
 from synde_pipeline.simulation.gates import GATES, hints
@@ -19,7 +19,7 @@ from synde_pipeline.studies.mechanism.adapters import recipes, train_adapters
 from synde_pipeline.studies.mechanism.claims import tried as all_tried
 from synde_pipeline.studies.mechanism.families import family_exactness, random_model
 from synde_pipeline.studies.mechanism.linear import Linear, measured
-from synde_pipeline.studies.mechanism.page import plots, render
+from synde_pipeline.studies.mechanism.page import show
 from synde_pipeline.studies.mechanism.pairs import Batch, Pair
 from synde_pipeline.studies.mechanism.reading import SETTINGS, kept
 from synde_pipeline.studies.mechanism.small import Size
@@ -31,7 +31,7 @@ from synde_pipeline.studies.mechanism.static import (
     static_patch,
     summed,
 )
-from synde_pipeline.studies.mechanism.study import assembled, study
+from synde_pipeline.studies.mechanism.study import assembled
 from synde_pipeline.studies.mechanism.summary import summary
 from synde_pipeline.studies.mechanism.tasks import (
     FAMILIES,
@@ -43,6 +43,7 @@ from synde_pipeline.studies.mechanism.tasks import (
     layout,
 )
 from synde_pipeline.studies.mechanism.tried import Condition, Tried
+from synde_pipeline.studies.study import StudyRun, render, run_study
 
 
 def rows(seed: int, n: int = 40, n_in: int = 7, n_out: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,7 +234,7 @@ def claim(*groups: list[float], limit: float = 0.95, **knobs) -> Tried:
     ],
 )
 def test_a_verdict_follows_from_intervals_and_limit(tried, verdict):
-    assert tried.verdict() == tried.as_claim("do").verdict == verdict
+    assert tried.measured()["verdict"] == verdict
 
 
 def test_a_share_is_a_ratio_of_means_over_the_places_of_a_seed():
@@ -247,7 +248,7 @@ def test_a_share_is_a_ratio_of_means_over_the_places_of_a_seed():
 # -- the whole -----------------------------------------------------------------------------------------------------
 
 
-def test_whatever_was_measured_becomes_claims_tables_and_a_page_of_its_own():
+def test_whatever_was_measured_becomes_claims_tables_and_a_page(tmp_path):
     name = "GPT-NeoX, parallel"
     found = {
         "families": {name: [family_exactness(name, seed) for seed in (1, 2, 3)]},
@@ -255,30 +256,26 @@ def test_whatever_was_measured_becomes_claims_tables_and_a_page_of_its_own():
         "linear regression/1": measured_small(REGRESSION, 1, Size(n_steps=2, n_tasks=2, n_queries=64, adapter_steps=2)),
     }
     report = assembled(found)
-    tried = all_tried(report)
-    claims = {one.id: one.as_claim("do") for one in tried}
+    tried, tables = all_tried(report), summary(report)
+    claims = {one.id: one.measured() for one in tried}
     assert len(claims) == len(tried)
-    assert claims["exact"].verdict == claims["rank"].verdict == "holds exactly"
-    assert claims["first_matrix"].measured == pytest.approx(1, abs=1e-4)  # in parallel blocks it does nothing at all
-    assert claims["linear_converged"].verdict == "does not hold"
-    assert claims["recipe.regression"].measured == pytest.approx(0, abs=0.1)
-    tables = summary(report)
+    assert claims["exact"]["verdict"] == claims["rank"]["verdict"] == "holds exactly"
+    assert claims["first_matrix"]["measured"] == pytest.approx(1, abs=1e-4)  # in parallel blocks it does nothing at all
+    assert claims["linear_converged"]["verdict"] == "does not hold"
+    assert claims["recipe.regression"]["measured"] == pytest.approx(0, abs=0.1)
     assert [row["rank"] for row in tables["settings"][SETTINGS[0]]["patches"]][:5] == [1, 2, 4, 8, "full"]
-    facts = {
-        "claims": [one.model_dump() for one in claims.values()],
-        "conditions": [one.for_json() for one in tried],
-        "summary": tables,
-    }
-    page = render(facts, plots(tables))
+    run = StudyRun("mechanism", "quick", tmp_path, Settings(home=tmp_path), lambda *_: None)
+    show(run, tables, [row for one in tried for row in one.rows()])
+    page = render(run, [run.claim(one.id, one.source, one.claim, **one.measured()) for one in tried])
     assert page.count("<svg") == 2
-    assert not any(word in page for word in ("<script", "src=", "@import", "url(http"))
+    assert "trained on the examples, mlp" in page
 
 
 @pytest.mark.slow
 def test_the_quick_study_runs_and_keeps_its_exact_claims(tmp_path):
-    claims = {one.id.removeprefix("mechanism."): one for one in study(tmp_path, quick=True)}
+    found, header = run_study(Settings(home=tmp_path), "mechanism", lambda *_: None, preset="quick")
+    claims = {one.id.removeprefix("mechanism."): one for one in found}
     assert claims["exact"].verdict == claims["rank"].verdict == claims["linear_exact"].verdict == "holds exactly"
     assert claims["one_update"].verdict != "holds exactly"
     assert {"rank1.regression", "rank1.matching", "rank1.base"} <= set(claims)
-    assert (tmp_path / "report.html").stat().st_size > 10_000
-    assert (tmp_path / "report.json").exists()
+    assert header.counts == {"claims": len(claims)}

@@ -8,6 +8,7 @@ from synde_pipeline.records import split_of
 from synde_pipeline.studies import poisoning
 from synde_pipeline.studies.poison_attacks import COVERT, FAMILIES, OVERT, credulous, honest_history
 from synde_pipeline.studies.poisoning import ARMS, STOPPED, Row, as_markdown, measure
+from synde_pipeline_tests.studies.study_runs import quick_run
 
 N = 2
 RUINS = {"tag_flood", "false_success"}
@@ -78,7 +79,7 @@ def test_attacks_are_read_at_all_and_differ():
 
 @pytest.mark.slow
 def test_the_study_writes_its_table_and_computes_its_verdicts(tmp_path, measured):
-    claims = poisoning.study(tmp_path, quick=True)
+    claims = poisoning.study(quick_run("poisoning", tmp_path))
     assert len({claim.id for claim in claims}) == len(claims) == len(FAMILIES) * (len(ARMS) - 1)
     for claim in claims:
         low, high = claim.error

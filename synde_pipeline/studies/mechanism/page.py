@@ -1,11 +1,13 @@
-"""The mechanism study as people read it: plots as inline SVG, and one self-contained page."""
+"""The mechanism study as people read it: the sections of its page, tables and plots."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.studies.study import StudyRun
 
-COLOURS = {"mlp": "#2b6cb0", "attention": "#c05621", "first": "#2f855a", "down": "#6b46c1"}
+COLOURS = dict(zip(("mlp", "attention", "first", "down"), (*list(ARM_COLOURS.values())[1:], "#8f6bd0"), strict=True))
+PAIRS = {"to_patch": "to the patch", "to_nearest_query": "to a query's update", "to_other_seed": "to another seed"}
 LABELS = {
     "mlp": "MLP, all matrices",
     "attention": "attention's output",
@@ -14,9 +16,75 @@ LABELS = {
 }
 
 
-def plots(tables: Mapping[str, Any]) -> list[str]:
-    """One plot a setting: what static patches of each rank keep; and one of the weight distances."""
-    return [*(_ranks(name, one) for name, one in tables["settings"].items()), _distances(tables["settings"])]
+def show(run: StudyRun, tables: Mapping[str, Any], conditions: Sequence[dict[str, Any]]) -> None:
+    """Put everything on the page."""
+    run.show("Adapters and the context's update", plots=[_distances(tables["settings"])])
+    for name, one in tables["settings"].items():
+        _setting(run, name, one)
+    rows = [{"family": name, **_means(columns)} for name, columns in tables["families"].items()]
+    run.show(
+        "Families, random weights", "Mean over seeds. Shares are of the context's effect that is missing.", rows=rows
+    )
+    text = "float64; mean over tasks and step sizes. Distances to the context's patch; those with a size are relative."
+    run.show("Linear attention", text, rows=[_means(tables["linear attention"])])
+    run.show("Every condition", "What each verdict is made of.", rows=conditions)
+
+
+def _setting(run: StudyRun, name: str, one: Mapping[str, Any]) -> None:
+    seeds, places = one["n_seeds"], ", ".join(map(str, one["n_places"]))
+    error = one["error"]
+    text = (
+        f"{seeds} seeds, with {places} tasks or sites. Kept: share of what the context achieves. Error without the "
+        f"context {_text(error['without'])}, with it {_text(error['in context'])}. The mean of the queries' updates "
+        f"keeps {_text(one['mean of updates']['kept'])}."
+    )
+    patches = [
+        {"static patch": row["target"], "rank": row["rank"], **_spread("kept", row["kept"])}
+        | _spread("agreement", row["agreement"])
+        for row in one["patches"]
+    ]
+    run.show(f"Static patches: {name}", text, rows=patches, plots=[_ranks(name, one)])
+    adapters = [
+        {"adapter": row["recipe"], "target": row["target"], **_spread("kept", row["kept"])}
+        | _spread("agreement", row["agreement"])
+        | {
+            f"{column}, {label}": row[pair][column]["mean"]
+            for pair, label in PAIRS.items()
+            for column in ("frobenius", "relative", "cosine")
+        }
+        for row in one["adapters"]
+    ]
+    run.show(
+        f"Rank-1 adapters: {name}", "Distances are means; relative ones over the size of the second.", rows=adapters
+    )
+    composed = [
+        {"what is added": row["what"]}
+        | _spread("kept alone", row["kept alone"])
+        | _spread("kept with another", row["kept with another"])
+        | _spread("cosine", row["cosine"])
+        for row in one["composition"]
+    ]
+    run.show(f"Composition: {name}", "Each place's update, then with the next place's added.", rows=composed)
+    if "acting" in one:
+        acting = [{"arm": what, **_spread("success", found)} for what, found in one["acting"].items()]
+        run.show(
+            f"Acting: {name}",
+            "The agent tries the judging tasks; the environment says whether it succeeds.",
+            rows=acting,
+        )
+
+
+def _spread(name: str, cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cell["mean"], f"{name}, 95 %": cell["interval"]}
+
+
+def _means(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name.replace("_", " "): cell["mean"] for name, cell in columns.items()}
+
+
+def _text(cell: Mapping[str, Any]) -> str:
+    interval = "" if cell["interval"] is None else " [{:.3g}, {:.3g}]".format(*cell["interval"])
+    return f"{cell['mean']:.3g}{interval}"
 
 
 def _ranks(name: str, tables: Mapping[str, Any]) -> str:
@@ -45,9 +113,9 @@ def _ranks(name: str, tables: Mapping[str, Any]) -> str:
 def _distances(settings: Mapping[str, Any]) -> str:
     rows = [(name, row) for name, tables in settings.items() for row in tables["adapters"]]
     drawing, axes = figure(7, 0.7 + 0.32 * len(rows))
-    for pair, colour, label in (("to_patch", "#c05621", "context's patch"), ("to_other_seed", "#2b6cb0", "other seed")):
+    for (pair, label), colour in zip(PAIRS.items(), COLOURS.values(), strict=False):
         values = [row[pair]["frobenius"]["mean"] for _, row in rows]
-        axes.plot(values, range(len(rows)), "o", color=colour, label=f"to the {label}", markersize=4)
+        axes.plot(values, range(len(rows)), "o", color=colour, label=label, markersize=4)
     axes.axvline(0.01, color="#888", linestyle=":", linewidth=1, label="the paper's 0.01")
     axes.set_yticks(range(len(rows)), [f"{name}: {row['recipe']}, {row['target']}" for name, row in rows])
     axes.invert_yaxis()
@@ -56,19 +124,3 @@ def _distances(settings: Mapping[str, Any]) -> str:
     axes.legend(fontsize=7)
     axes.grid(axis="x", alpha=0.3)
     return svg(drawing)
-
-
-def render(facts: Mapping[str, Any], drawn: Sequence[str]) -> str:
-    """The whole page: no script, no outside resource, every text escaped."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("synde_pipeline.studies.mechanism", "."), autoescape=True)
-    environment.filters["cell"] = _cell
-    return environment.get_template("mechanism.html.j2").render(**facts, plots=drawn)
-
-
-def _cell(one: Mapping[str, Any]) -> str:
-    if one["mean"] is None:
-        return "-"
-    interval = "" if one["interval"] is None else " [{:.3g}, {:.3g}]".format(*one["interval"])
-    return f"{one['mean']:.3g}{interval}"

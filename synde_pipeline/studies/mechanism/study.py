@@ -1,13 +1,12 @@
 """Whether context is a change of weights, whether LoRA finds the same change, and whether such changes add up (RQ1).
 
-    synde study mechanism [--quick]
+    synde study mechanism [--preset quick]
 
 Theorems 1 and 3, appendices A and C.1 of synde.txt: ten families of transformers with random weights, small ones that
 learn linear regression and pattern matching in context, and the embedded base with memory of lived days. The logs of
 the small tasks are the very pairs of their contexts. No large pretrained model is measured.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from synde_pipeline.base_model import one_thread, quiet_transformers
 from synde_pipeline.studies.mechanism.claims import tried
-from synde_pipeline.studies.mechanism.page import plots, render
+from synde_pipeline.studies.mechanism.page import show
 from synde_pipeline.studies.mechanism.reading import SETTINGS
 from synde_pipeline.studies.mechanism.summary import summary
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
 
 if TYPE_CHECKING:
     from synde_pipeline.studies.mechanism.base import BaseSize
     from synde_pipeline.studies.mechanism.small import Size
 
-COMMAND = "synde study mechanism"
 FAMILY_SEEDS = (1, 2, 3)
 
 
@@ -52,31 +51,18 @@ def plan_of(*, quick: bool) -> Plan:
     return Plan(3, 50, Size(300, 6, 96, 150), Size(120, 6, 96, 150), BaseSize(2, 14, 8, 12, 30))
 
 
-def study(folder: Path, *, quick: bool = False) -> Sequence[Claim]:
-    """Measure and judge; writes `report.json`, `report.html` and what every claim rests on."""
-    plan = plan_of(quick=quick)
-    with one_thread():
-        report = measure_all(plan)
-    found = tried(report)
-    claims = [one.as_claim(COMMAND + " --quick" * quick) for one in found]
-    drawn = plots(summary(report))
-    facts = {
-        "plan": asdict(plan),
-        "claims": [claim.model_dump(mode="json") for claim in claims],
-        "conditions": [one.for_json() for one in found],
-        "summary": summary(report),
-        "measured": report,
-    }
-    (folder / "report.json").write_text(json.dumps(facts, indent=1), "utf-8")
-    (folder / "report.html").write_text(render(facts, drawn), "utf-8")
-    return claims
-
-
-def measure_all(plan: Plan) -> dict[str, Any]:
-    """All numbers: families, linear attention, and each setting's list of seeds."""
+def study(run: StudyRun) -> Sequence[Claim]:
+    """Measure and judge."""
+    plan = plan_of(quick=run.is_quick)
     quiet_transformers()
-    with tempfile.TemporaryDirectory() as home:
-        return assembled({name: part() for name, part in parts(plan, Path(home)).items()})
+    with one_thread(), tempfile.TemporaryDirectory() as home:
+        parted = parts(plan, Path(home)).items()
+        report = assembled({name: run.part({"part": name, "plan": asdict(plan)}, part) for name, part in parted})
+    found, tables = tried(report), summary(report)
+    conditions = [row for one in found for row in one.rows()]
+    run.numbers |= {"plan": asdict(plan), "conditions": conditions, "summary": tables, "measured": report}
+    show(run, tables, conditions)
+    return [run.claim(one.id, one.source, one.claim, **one.measured()) for one in found]
 
 
 def parts(plan: Plan, home: Path) -> dict[str, Callable[[], Any]]:

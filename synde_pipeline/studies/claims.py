@@ -1,0 +1,45 @@
+"""The claims page: one row for each claim of the papers, with our measurement, the verdict and the command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from synde_pipeline.page import render
+from synde_pipeline.storage import Header, Warehouse, files_hash, read_json
+from synde_pipeline.studies.registry import STUDIES, Claim
+from synde_pipeline.studies.study import CLAIMS, PAGE, artefact_of, cell
+
+ARTEFACT = "claims"
+
+
+def collected(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Every study with its preset, its page and its claims; those that never ran have none."""
+    found = []
+    for name in STUDIES:
+        header = warehouse.header(artefact_of(name), "")
+        row: dict[str, Any] = {"study": name, "preset": None, "page": None, "claims": []}
+        if header is not None:
+            folder = warehouse.folder(artefact_of(name), "")
+            said = [Claim(**claim) for claim in read_json(folder / CLAIMS)]
+            # As seen from the claims page: both lie in the warehouse, which may be moved.
+            page = f"../../{artefact_of(name)}/{folder.name}/{PAGE}"
+            row |= {"preset": header.info.get("preset"), "page": page, "claims": said}
+        found.append(row)
+    return found
+
+
+def write_claims(warehouse: Warehouse) -> Header:
+    """Publish `claims.json` and `claims.html` of what all studies say now."""
+    studies = collected(warehouse)
+
+    def write(folder: Path) -> None:
+        rows = [{**row, "claims": [claim.model_dump(mode="json") for claim in row["claims"]]} for row in studies]
+        (folder / "claims.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
+        (folder / "claims.html").write_text(render("studies/claims.html.j2", studies=rows, cell=cell), "utf-8")
+
+    def describe(folder: Path) -> Header:
+        inputs = {row["study"]: str(row["preset"]) for row in studies}
+        counts = {"claims": sum(len(row["claims"]) for row in studies)}
+        return Header(artefact=ARTEFACT, key="", content_hash=files_hash(folder), inputs=inputs, counts=counts)
+
+    return warehouse.publish_folder(ARTEFACT, "", write, describe)
