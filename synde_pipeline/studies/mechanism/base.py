@@ -31,8 +31,8 @@ from synde_pipeline.studies.mechanism.measure import (
     Adapters,
     Row,
     dense_of,
-    exactness,
     measure,
+    round_of,
 )
 from synde_pipeline.studies.mechanism.pairs import Batch, Pair
 from synde_pipeline.studies.mechanism.static import Fit, Target, least_squares, static_patch, update_of
@@ -107,15 +107,8 @@ class Site:
         return [self._query(int(row[k]), int(place[k])) for k in range(0, len(row), step)][:n]
 
     def per_query(self) -> Row:
-        """Updates of single decisions: what each does for itself (the worst one) and for the next one (mean)."""
-        queries = self.queries()
-        rows = [exactness(one, other) for one, other in zip(queries, [*queries[1:], queries[0]], strict=True)]
-        return {
-            "error": max(row["error"] for row in rows),
-            "unpatched": min(row["unpatched"] for row in rows),
-            "wrong_query": sum(row["wrong_query"] for row in rows) / len(rows),
-            "second_singular_value": max(row["second_singular_value"] for row in rows),
-        }
+        """What updates of single decisions do for themselves and for the next one."""
+        return round_of(self.queries())
 
     def _query(self, k: int, place: int) -> Query:
         pair = self.judging.pairs[k]
@@ -210,9 +203,10 @@ def measured(home: Path, seed: int, size: BaseSize) -> dict[str, Any]:
     """Live one seed below `home` and measure the base on it; its places are sites."""
     lived = Lived.of(home, seed, size)
     adapters: Adapters = {("trained on the logs", "mlp"): [lived.adapters(size, one) for one in (1, 2)]}
-    found = measure(lived, adapters, RANKS if size.all_ranks else (1, COMPOSED_RANK, None))
+    ranks = RANKS if size.all_ranks else (1, COMPOSED_RANK)
+    found = measure(lived, adapters, ranks)
     acting = {"without": lived.success(None), "in context": lived.success(None, memory=True)}
-    for target, rank in product(ADAPTED, (1, None)):
+    for target, rank in product(ADAPTED, (ranks[0], ranks[-1])):
         updates = [site.static(target, least_squares(rank)) for site in lived.found]
         acting[f"static patch, {target}, rank {rank or 'full'}"] = lived.success(updates)
     acting["adapters trained on the logs, mlp"] = lived.success(adapters["trained on the logs", "mlp"][0])

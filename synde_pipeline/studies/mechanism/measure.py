@@ -131,6 +131,17 @@ def exactness(one: Query, other: Query) -> Row:
     }
 
 
+def round_of(queries: Sequence[Query]) -> Row:
+    """Some queries of one context, the update of each tried on the next one: the worst of each, shares as means."""
+    rows = [exactness(one, other) for one, other in zip(queries, [*queries[1:], queries[0]], strict=True)]
+    return {
+        "error": max(row["error"] for row in rows),
+        "unpatched": min(row["unpatched"] for row in rows),
+        "wrong_query": sum(row["wrong_query"] for row in rows) / len(rows),
+        "second_singular_value": max(row["second_singular_value"] for row in rows),
+    }
+
+
 def dense_of(factors: Mapping[str, Factors], row: int) -> Update:
     """The update of one query of a batch."""
     return {name: one.dense(row) for name, one in factors.items()}

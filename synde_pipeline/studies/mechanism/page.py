@@ -22,9 +22,8 @@ def show(run: StudyRun, tables: Mapping[str, Any], conditions: Sequence[dict[str
     for name, one in tables["settings"].items():
         _setting(run, name, one)
     rows = [{"family": name, **_means(columns)} for name, columns in tables["families"].items()]
-    run.show(
-        "Families, random weights", "Mean over seeds. Shares are of the context's effect that is missing.", rows=rows
-    )
+    text = "Mean over seeds. Shares are of the context's effect that is missing."
+    run.show("Families, random weights", text, rows=rows)
     text = "float64; mean over tasks and step sizes. Distances to the context's patch; those with a size are relative."
     run.show("Linear attention", text, rows=[_means(tables["linear attention"])])
     run.show("Every condition", "What each verdict is made of.", rows=conditions)

@@ -8,12 +8,14 @@ import torch
 
 from synde_pipeline.models.implicit import Query, Record, Update, blocks_of, implicit_updates, patched, recorded
 from synde_pipeline.studies.mechanism.adapters import recipes, train_adapters
-from synde_pipeline.studies.mechanism.measure import ADAPTED, Adapters, Row, dense_of, exactness, measure
+from synde_pipeline.studies.mechanism.measure import ADAPTED, Adapters, Row, dense_of, measure, round_of
 from synde_pipeline.studies.mechanism.static import Fit, Target, distance, static_patch, summed
 from synde_pipeline.studies.mechanism.tasks import N_EXAMPLES, Family, InContextModel, Tasks, trained
 
 N_SPREAD = 8
 """Queries of a task between which updates are compared."""
+N_PATCHED = 4
+"""Queries of a task whose own updates are put into the weights."""
 SEEDS = (1, 2)
 """Of adapters."""
 
@@ -133,7 +135,7 @@ class SmallSubject:
         """Updates of single queries, how they differ between queries, and whether halves of the context add up."""
         query = self.query(place, slice(0, N_SPREAD))
         factors = implicit_updates(query)
-        found = exactness(self.query(place, slice(0, 1)), self.query(place, slice(1, 2)))
+        found = round_of([self.query(place, slice(k, k + 1)) for k in range(N_PATCHED)])
         first = blocks_of(self.model.lm)[0].first[0]
         cosines = factors[f"{first}.weight"].cosines()
         tokens, middle = self.contexts[place, :N_SPREAD], N_EXAMPLES // 2
