@@ -254,7 +254,9 @@ def test_whatever_was_measured_becomes_claims_tables_and_a_page(tmp_path):
     found = {
         "families": {name: [family_exactness(name, seed) for seed in (1, 2, 3)]},
         "linear": [measured(seed, 0.5) for seed in range(8)],
-        "linear regression/1": measured_small(REGRESSION, 1, Size(n_steps=2, n_tasks=2, n_queries=64, adapter_steps=2)),
+        "linear regression/1": measured_small(
+            REGRESSION, 1, Size(n_steps=25, n_tasks=2, n_queries=64, adapter_steps=2)
+        ),
     }
     report = assembled(found)
     tried, tables = all_tried(report), summary(report)

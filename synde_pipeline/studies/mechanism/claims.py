@@ -5,7 +5,7 @@ A claim is tried under several conditions (families, targets, ways to train); ho
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from synde_pipeline.studies.mechanism.reading import Report, find, kept, per_unit
+from synde_pipeline.studies.mechanism.reading import Report, cosines, find, kept, per_unit
 from synde_pipeline.studies.mechanism.tried import Condition, Tried
 
 TOLERANCE = 1e-4
@@ -48,9 +48,9 @@ def _single_queries(report: Report) -> Iterator[Tried]:
     over_families = [
         sum(row["first_only"] for row in rows) / len(rows) for rows in zip(*families.values(), strict=True)
     ]
-    # A context that changes nothing would be reproduced by no patch at all.
+    # A context that changes nothing would be reproduced by no patch at all: then nothing is shown, and it counts as 1.
     exact = [
-        Condition(where, [row["error"] if row["unpatched"] > 100 * TOLERANCE else float("inf") for row in rows])
+        Condition(where, [row["error"] if row["unpatched"] > 10 * TOLERANCE else 1.0 for row in rows])
         for where, rows in every.items()
     ]
     yield Tried(
@@ -214,8 +214,8 @@ def _composition(seeds: Sequence[Report], setting: str, key: str) -> Iterator[Tr
         own = kept(seeds, lambda seed: [{"error": row["own"]} for row in rows(name)(seed)])
         return [both / alone if alone > 0 else 0.0 for both, alone in zip(kept(seeds, rows(name)), own, strict=True)]
 
-    def cosines(name: str) -> list[float]:
-        return per_unit(seeds, lambda seed: [abs(row["cosine"]) for row in rows(name)(seed)])
+    def sizes(name: str) -> list[float]:
+        return per_unit(seeds, lambda seed: [abs(value) for value in cosines(rows(name)(seed))])
 
     yield Tried(
         f"adds.{key}",
@@ -228,7 +228,7 @@ def _composition(seeds: Sequence[Report], setting: str, key: str) -> Iterator[Tr
         f"orthogonal.{key}",
         "synde.txt 7.3",
         f"Tasks contribute orthogonal capabilities ({setting}): |cosine| of two updates",
-        [Condition(name, cosines(name)) for name in names],
+        [Condition(name, sizes(name)) for name in names],
         LITTLE,
         is_upper=True,
     )

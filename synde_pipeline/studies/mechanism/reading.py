@@ -31,3 +31,8 @@ def find(rows: Sequence[Report], **knobs: Any) -> Report:
     """The one row with these values."""
     (row,) = (row for row in rows if all(row[name] == value for name, value in knobs.items()))
     return row
+
+
+def cosines(rows: Sequence[Mapping[str, float]]) -> list[float]:
+    """Cosines of each place's update with the next one's; two places make one pair, not two."""
+    return [row["cosine"] for row in (rows[:1] if len(rows) == 2 else rows)]

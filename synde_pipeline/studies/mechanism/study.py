@@ -48,7 +48,7 @@ def plan_of(*, quick: bool) -> Plan:
 
     if quick:
         return Plan(1, 10, Size(60, 3, 64, 50), Size(60, 3, 64, 50), BaseSize(2, 10, 5, 6, 15, all_ranks=False))
-    return Plan(3, 50, Size(700, 6, 96, 150), Size(120, 6, 96, 150), BaseSize(2, 14, 8, 12, 30))
+    return Plan(3, 50, Size(700, 6, 96, 150), Size(120, 6, 96, 150), BaseSize(3, 14, 8, 12, 30))
 
 
 def study(run: StudyRun) -> Sequence[Claim]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from synde_pipeline.studies.mechanism.reading import Report, find, kept, per_unit
+from synde_pipeline.studies.mechanism.reading import Report, cosines, find, kept, per_unit
 from synde_pipeline.studies.mechanism.tried import mean_of
 
 Cell = dict[str, Any]
@@ -93,5 +93,5 @@ def _composed(seeds: Sequence[Report], what: str) -> dict[str, Any]:
         "what": what,
         "kept alone": cell(kept(seeds, lambda seed: [{"error": row["own"]} for row in rows(seed)])),
         "kept with another": cell(kept(seeds, rows)),
-        "cosine": cell(per_unit(seeds, lambda seed: [row["cosine"] for row in rows(seed)])),
+        "cosine": cell(per_unit(seeds, lambda seed: cosines(rows(seed)))),
     }
