@@ -26,7 +26,6 @@ from synde_pipeline.simulation.worlds.base import Place, Task
 from synde_pipeline.studies.lived import History, live, sites
 from synde_pipeline.studies.mechanism.measure import (
     ADAPTED,
-    COMPOSED_RANK,
     RANKS,
     Adapters,
     Row,
@@ -56,7 +55,7 @@ class BaseSize:
     n_judged: int
     """Runs of a site that judge."""
     adapter_steps: int
-    all_ranks: bool = True
+    ranks: tuple[int | None, ...] = RANKS
 
 
 @dataclass
@@ -203,10 +202,9 @@ def measured(home: Path, seed: int, size: BaseSize) -> dict[str, Any]:
     """Live one seed below `home` and measure the base on it; its places are sites."""
     lived = Lived.of(home, seed, size)
     adapters: Adapters = {("trained on the logs", "mlp"): [lived.adapters(size, one) for one in (1, 2)]}
-    ranks = RANKS if size.all_ranks else (1, COMPOSED_RANK)
-    found = measure(lived, adapters, ranks)
+    found = measure(lived, adapters, size.ranks)
     acting = {"without": lived.success(None), "in context": lived.success(None, memory=True)}
-    for target, rank in product(ADAPTED, (ranks[0], ranks[-1])):
+    for target, rank in product(ADAPTED, (size.ranks[0], size.ranks[-1])):
         updates = [site.static(target, least_squares(rank)) for site in lived.found]
         acting[f"static patch, {target}, rank {rank or 'full'}"] = lived.success(updates)
     acting["adapters trained on the logs, mlp"] = lived.success(adapters["trained on the logs", "mlp"][0])

@@ -87,6 +87,7 @@ def _single_queries(report: Report) -> Iterator[Tried]:
         by_unit("wrong_query"),
         LITTLE,
         is_upper=True,
+        is_identity=True,
     )
     linear = Condition("linear attention", [row["additive"] for row in report["linear"]])
     yield Tried(
@@ -96,6 +97,7 @@ def _single_queries(report: Report) -> Iterator[Tried]:
         [*by_unit("halves_apart"), linear],
         LITTLE,
         is_upper=True,
+        is_identity=True,
     )
 
 
@@ -121,6 +123,7 @@ def _linear(report: Report) -> Iterator[Tried]:
         [condition("converged", "trained to convergence")],
         PAPERS_DISTANCE,
         is_upper=True,
+        is_identity=True,
     )
     yield Tried(
         "linear_mean",
@@ -175,6 +178,7 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
         ],
         PAPERS_DISTANCE,
         is_upper=True,
+        is_identity=True,
     )
     yield Tried(
         f"seeds.{key}",
@@ -183,6 +187,7 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
         of_adapter(lambda row: [one["frobenius"] for one in row["to_other_seed"]], able),
         PAPERS_DISTANCE,
         is_upper=True,
+        is_identity=True,
     )
     yield Tried(
         f"agreement.{key}",

@@ -25,6 +25,8 @@ RANKS: tuple[int | None, ...] = (1, 2, 4, 8, None)
 ADAPTED: tuple[Target, ...] = ("mlp", "attention")
 """Targets that adapters are trained on, and that are composed."""
 COMPOSED_RANK = 8
+FEW_RANKS = (1, COMPOSED_RANK)
+"""What a quick look fits."""
 Row = dict[str, float]
 Adapters = Mapping[tuple[str, Target], Sequence[Sequence[Update]]]
 """Recipe and target -> for each of two seeds, each place's update."""

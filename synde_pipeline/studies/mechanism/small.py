@@ -8,7 +8,7 @@ import torch
 
 from synde_pipeline.models.implicit import Query, Record, Update, blocks_of, implicit_updates, patched, recorded
 from synde_pipeline.studies.mechanism.adapters import recipes, train_adapters
-from synde_pipeline.studies.mechanism.measure import ADAPTED, Adapters, Row, dense_of, measure, round_of
+from synde_pipeline.studies.mechanism.measure import ADAPTED, RANKS, Adapters, Row, dense_of, measure, round_of
 from synde_pipeline.studies.mechanism.static import Fit, Target, distance, static_patch, summed
 from synde_pipeline.studies.mechanism.tasks import N_EXAMPLES, Family, InContextModel, Tasks, trained
 
@@ -30,6 +30,7 @@ class Size:
     n_queries: int
     """Of each task; one half fits patches (without their answers), the other half judges."""
     adapter_steps: int
+    ranks: tuple[int | None, ...] = RANKS
 
 
 @dataclass
@@ -167,5 +168,5 @@ def measured(family: Family, seed: int, size: Size) -> dict[str, Any]:
         "seed": seed,
         "losses": losses[:: max(1, len(losses) // 50)],
         "per query": [subject.per_query(place) for place in range(subject.n_places)],
-        **measure(subject, adapters),
+        **measure(subject, adapters, size.ranks),
     }

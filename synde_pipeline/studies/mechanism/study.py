@@ -44,10 +44,12 @@ class Plan:
 def plan_of(*, quick: bool) -> Plan:
     """The two sizes."""
     from synde_pipeline.studies.mechanism.base import BaseSize
+    from synde_pipeline.studies.mechanism.measure import FEW_RANKS
     from synde_pipeline.studies.mechanism.small import Size
 
     if quick:
-        return Plan(1, 10, Size(60, 3, 64, 50), Size(60, 3, 64, 50), BaseSize(2, 10, 5, 6, 15, all_ranks=False))
+        small = Size(50, 3, 64, 40, FEW_RANKS)
+        return Plan(1, 10, small, small, BaseSize(2, 8, 4, 5, 10, FEW_RANKS))
     return Plan(3, 50, Size(700, 6, 96, 150), Size(120, 6, 96, 150), BaseSize(3, 14, 8, 12, 30))
 
 

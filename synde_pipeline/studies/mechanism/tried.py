@@ -33,13 +33,16 @@ class Tried:
     is_upper: bool = False
     """Whether values must stay below the limit."""
     is_exact: bool = False
+    """Whether every single value must be within the limit, and the worst one is what is shown."""
+    is_identity: bool = False
+    """Judged by every single value too, for distances, which are never below zero; shown as a mean."""
 
     def verdicts(self) -> list[str]:
         """The verdict under each condition alone."""
         return [self._verdict(one.values) for one in self.conditions]
 
     def _verdict(self, values: Sequence[float]) -> str:
-        if self.is_exact:
+        if self.is_exact or self.is_identity:
             return exactly(values, self.limit)
         interval = mean_of(values)[1]
         if interval is None:
