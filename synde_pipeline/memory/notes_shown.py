@@ -59,8 +59,8 @@ class ShownNotes:
         return _item(domain, text) if text else None
 
     def _notes(self, domain: str, as_of: date) -> str:
-        found = (run for run in trusted(self.warehouse, as_of, self.memory) if run.domain == domain)
-        runs = [run for run in runs_of(found, as_of) if self.uids is None or run.trace_uid in self.uids]
+        found = [run for run in runs_of(trusted(self.warehouse, as_of, self.memory), as_of) if run.domain == domain]
+        runs = [run for run in found if self.uids is None or run.trace_uid in self.uids]
         try:
             return notes_of(runs, self.config, asking(Llm(self.warehouse, self.llm)))
         except MissingAnswerError:
