@@ -17,6 +17,7 @@ Preset = Literal["quick", "full"]
 """quick: to see it work, minutes for all studies together. full: what is reported."""
 
 STUDIES = {
+    "mechanism": "synde_pipeline.studies.mechanism.study:study",
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
     "composition": "synde_pipeline.studies.composition:study",
