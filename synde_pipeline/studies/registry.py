@@ -20,6 +20,12 @@ STUDIES = {
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
+    "parity": "synde_pipeline.studies.parity:study",
+    "synergy": "synde_pipeline.studies.synergy:study",
+    "compounding": "synde_pipeline.studies.compounding:study",
+    "case_study": "synde_pipeline.studies.case_study:study",
+    "scaling": "synde_pipeline.studies.scaling:study",
+    "drift": "synde_pipeline.studies.drift:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 
