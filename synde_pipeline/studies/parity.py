@@ -11,11 +11,13 @@ from typing import Any
 from synde_pipeline.base_model import one_thread
 from synde_pipeline.evaluation.plots import figure, svg
 from synde_pipeline.models.bank import groups_to_train, train_groups
+from synde_pipeline.models.registry import champion
 from synde_pipeline.models.route import Place
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import PRESETS, TrainingConfig
 from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.scribe import scribe_of
+from synde_pipeline.simulation.tasks import date_of
 from synde_pipeline.studies.labs import lived
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
@@ -23,7 +25,7 @@ from synde_pipeline.studies.trials import Arms, Table, act, gain, kept, level, s
 from synde_pipeline.studies.verdicts import against, exactly
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.bank import NONE
-from synde_pipeline.training.cycles import cycles
+from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.groups import groups_of
 from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.shards import build_shard
@@ -69,8 +71,8 @@ def arms(mine: Laboratory) -> Arms:
 
 def memory_of_cycles(mine: Laboratory, top_k: int) -> list[tuple[MemoryItem, ...]]:
     """What each task is shown of the memory as of the last day that its domain's adapters have learned from."""
-    known = {cycle.domain: cycle.last_day for cycle in cycles(mine.lab.warehouse)}
-    days = [known.get(task.place.world.domain, mine.last_day) for task in mine.tasks]
+    known = {domain: cycle.last_day for domain, cycle in _served(mine).items()}
+    days = [known.get(task.place.world.domain, date_of(0)) for task in mine.tasks]
     by_day: dict[date, list[int]] = {}
     for k, day in enumerate(days):
         by_day.setdefault(day, []).append(k)
@@ -80,12 +82,18 @@ def memory_of_cycles(mine: Laboratory, top_k: int) -> list[tuple[MemoryItem, ...
     return [shown[k] for k in range(len(days))]
 
 
+def _served(mine: Laboratory) -> dict[str, Cycle]:
+    """The cycle that was accepted last in each domain."""
+    by_key = {cycle.key: cycle for cycle in cycles(mine.lab.warehouse)}
+    return {domain: by_key[one.cycle] for domain, one in champion(mine.lab.warehouse).domains.items()}
+
+
 def trained_anew(mine: Laboratory, config: TrainingConfig) -> tuple[list[AdapterWeights], list[int]]:
-    """Adapters of every domain's latest cycle as another recipe makes them, and each task's."""
+    """Adapters of every domain's last accepted cycle as another recipe makes them, and each task's."""
     settings = mine.lab.settings.model_copy(update={"training": config})
     adapters: list[AdapterWeights] = []
     table: dict[Place, int] = {}
-    for cycle in {cycle.domain: cycle for cycle in cycles(mine.lab.warehouse)}.values():
+    for cycle in _served(mine).values():
         about = (mine.lab.warehouse, cycle, mine.lab.memory, mine.lab.encoder, settings)
         shard = build_shard(*about, scribe_of(mine.config))
         groups = groups_to_train(shard.rows, groups_of(mine.lab.warehouse, cycle, config.scopes_per_adapter))
