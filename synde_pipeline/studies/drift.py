@@ -19,8 +19,8 @@ from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.trials import difference, gain, level, pairs
 from synde_pipeline.studies.verdicts import against
 
-FULL: dict[str, int] = {"places": 12, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 96, "drift_day": 6}
-QUICK: dict[str, int] = {"places": 4, "episodes_per_day": 24, "gate_tasks": 24, "report_tasks": 24, "drift_day": 3}
+FULL: dict[str, int] = {"places": 12, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 96, "drift_day": 5}
+QUICK: dict[str, int] = {"places": 4, "episodes_per_day": 24, "gate_tasks": 32, "report_tasks": 24, "drift_day": 3}
 RECOVERED = 0.9
 """Share of the success before the change that counts as recovered."""
 Histories = Sequence[Sequence[Day]]
@@ -29,7 +29,7 @@ LEARNING = ("context", "weights", "dual")
 
 def plan(run: StudyRun) -> tuple[tuple[int, ...], int, dict[str, int]]:
     """Seeds, days, and the world's knobs."""
-    return ((1,), 4, QUICK) if run.is_quick else ((1, 2, 3), 11, FULL)
+    return ((1,), 4, QUICK) if run.is_quick else ((1, 2, 3), 9, FULL)
 
 
 def study(run: StudyRun) -> list[Claim]:

@@ -32,13 +32,7 @@ from synde_pipeline.training.cycles import cycles
 N_DAYS = 30
 EPISODES = 34
 """A day: 30 days make the thousand logs of section 10.3."""
-FULL = {
-    "places": 12,
-    "new_places_per_day": 1,
-    "episodes_per_day": EPISODES,
-    "gate_tasks": 48,
-    "report_tasks": 120,
-}
+FULL = {"places": 8, "new_places_per_day": 1, "episodes_per_day": EPISODES, "gate_tasks": 36, "report_tasks": 72}
 QUICK = {"places": 4, "new_places_per_day": 1, "episodes_per_day": 32, "gate_tasks": 32, "report_tasks": 24}
 PATIENCE = 0.5
 """Share of a solved task's score that users take off when the agent needed every action it had."""

@@ -31,6 +31,8 @@ from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.shards import build_shard
 from synde_pipeline.training.train import train
 
+MOST_TASKS = 288
+"""Tasks that an arm tries: twelve a place of the default world, where places and seeds are what varies."""
 MARGIN = 0.02
 """How much worse still counts as parity: the gate's margin for non-inferiority."""
 ITEMS = {"top 1": 1, "top 3": 3, "all items": 12}
@@ -50,7 +52,7 @@ def study(run: StudyRun) -> list[Claim]:
 def _arms(run: StudyRun, seed: int, days: int) -> Arms:
     mine, _ = lived(run, seed, days)
     with one_thread():
-        return arms(mine)
+        return arms(mine.with_tasks(MOST_TASKS))
 
 
 def arms(mine: Laboratory) -> Arms:

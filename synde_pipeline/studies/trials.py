@@ -207,9 +207,10 @@ def merged(rows: Sums, scopes: Iterable[str] = ()) -> list[PlaceSums]:
 
 
 def better_of_both(dual: Sequence[Sums], *others: Sequence[Sums]) -> tuple[Found, str]:
-    """The smallest lead of an arm over others, and whether it leads every one of them."""
+    """The least certain lead of an arm over others, and whether it leads every one of them."""
     leads = [gain(dual, other) for other in others]
-    return min(leads, key=lambda one: one.value or 0.0), all_of([against(one.interval) for one in leads])
+    least = min(leads, key=lambda one: one.interval[0] if one.interval else one.value or 0.0)
+    return least, all_of([against(one.interval) for one in leads])
 
 
 def inside(interval: Interval | None, low: float, high: float) -> str:
