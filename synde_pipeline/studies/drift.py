@@ -29,7 +29,7 @@ LEARNING = ("context", "weights", "dual")
 
 def plan(run: StudyRun) -> tuple[tuple[int, ...], int, dict[str, int]]:
     """Seeds, days, and the world's knobs."""
-    return ((1,), 4, QUICK) if run.is_quick else ((1, 2, 3), 9, FULL)
+    return ((1,), 3, QUICK) if run.is_quick else ((1, 2, 3), 9, FULL)
 
 
 def study(run: StudyRun) -> list[Claim]:
