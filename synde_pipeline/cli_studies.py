@@ -1,5 +1,10 @@
 """`synde study`: what was claimed, measured here and now. `cli` puts it among the others."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -7,11 +12,16 @@ import typer
 from tqdm import tqdm
 
 from synde_pipeline.cli_words import AsJson, print_json
-from synde_pipeline.errors import InputError
+from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
 PRESETS = ("quick", "full")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+
+class StudyFailedError(SyndeError):
+    """A study of several failed; what the others published stays."""
 
 
 def study(
@@ -56,14 +66,43 @@ def _run(names: Sequence[str], preset, *, skip_done: bool) -> tuple[list, list[d
 
     settings = load()
     warehouse = Warehouse(settings.warehouse)
-    for wanted in tqdm(names, desc="studies", unit="study", disable=None if len(names) > 1 else True):
-        if not (skip_done and is_done(settings, wanted, preset)):
-            run_study(settings, wanted, run, preset=preset)
-            write_claims(warehouse)
+    due = [name for name in names if not (skip_done and is_done(settings, name, preset))]
+    if len(due) > 1:
+        _side_by_side(due, preset)
+    elif due:
+        run_study(settings, due[0], run, preset=preset)
     write_claims(warehouse)
     claims = [claim for row in collected(warehouse) if row["study"] in names for claim in row["claims"]]
     folders = [{"study": name, "folder": str(warehouse.folder(artefact_of(name), "").resolve())} for name in names]
     return claims, folders, str((warehouse.folder("claims", "") / "claims.html").resolve())
+
+
+def _side_by_side(names: Sequence[str], preset: str) -> None:
+    """One process a study, as many at once as there are cores: each computes with one thread."""
+    words = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", "study"]
+    waiting, running, failed = list(names), {}, []
+    with tqdm(total=len(names), desc="studies", unit="study", disable=None) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < (os.cpu_count() or 1):
+                    name = waiting.pop(0)
+                    running[name] = subprocess.Popen(
+                        [*words, name, "--preset", preset], stdout=subprocess.DEVNULL, env=os.environ | _ONE_THREAD
+                    )
+                time.sleep(0.1)
+                for name in [name for name, process in running.items() if process.poll() is not None]:
+                    failed += [name] if running.pop(name).returncode else []
+                    bar.update()
+        finally:
+            for process in running.values():
+                process.send_signal(signal.SIGINT)
+            for process in running.values():
+                process.wait()
+    if failed:
+        raise StudyFailedError(
+            f"{', '.join(failed)} failed; the other studies are done",
+            remedy=f"see the messages above, mend, and run `synde study all --preset {preset}` again: it goes on",
+        )
 
 
 def _list(known: dict[str, str], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS, METRICS, REPORTS
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
@@ -18,7 +18,6 @@ TITLES = {
     "steps": "Actions per task (lower is better)",
 }
 HEADS = {"success": "success", "nll": "nats/token", "tool_top1": "tool top-1", "steps": "actions"}
-COLOURS = {"none": "#8a8f98", "context": "#2b6cb0", "weights": "#c05621", "dual": "#2f855a"}
 _UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs"}
 """Measured times, and what else happened to lie in the warehouse when the report was made."""
 
@@ -127,7 +126,7 @@ def plots(section: dict[str, Any]) -> list[str]:
         for k, arm in enumerate(ARMS):
             found = measured(section["arms"][arm])[metric]
             error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
-            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=COLOURS[arm], capsize=5)
+            axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=ARM_COLOURS[arm], capsize=5)
         axes.set_xticks(range(len(ARMS)), ARMS)
         axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)
         axes.grid(axis="y", alpha=0.3)
@@ -142,7 +141,7 @@ def _per_task_plot(report: dict[str, Any]) -> str:
     drawing, axes = figure(7.2, 2.8)
     for arm in ARMS[1:]:
         changes = sorted(_nll(task, arm) - _nll(task, "none") for task in report["tasks"])
-        axes.plot(range(len(changes)), changes, "o-", color=COLOURS[arm], label=arm, markersize=4, linewidth=1)
+        axes.plot(range(len(changes)), changes, "o-", color=ARM_COLOURS[arm], label=arm, markersize=4, linewidth=1)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("tasks of this domain, sorted by change", fontsize=8)
     axes.set_ylabel("nats per token against none", fontsize=8)
@@ -171,7 +170,7 @@ def small_svg(section: dict[str, Any]) -> str:
         x = 42 + 85 * k
         top, middle, bottom = (round(5 + (high - value[name]) * scale) for name in ("high", "value", "low"))
         parts.append(
-            f"<path stroke='{COLOURS[arm]}' d='M{x} {top}V{bottom}m-5 {middle - bottom}h10'/>"
+            f"<path stroke='{ARM_COLOURS[arm]}' d='M{x} {top}V{bottom}m-5 {middle - bottom}h10'/>"
             f"<text x='{x}' y='92'>{arm} {value['value']:.3f}</text>"
         )
     return "".join([*parts, "</svg>"])

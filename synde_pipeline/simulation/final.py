@@ -1,15 +1,15 @@
 """What a demo ends with: the four arms on seen and on new places, the learning curve, and the page that shows both."""
 
-import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS
-from synde_pipeline.evaluation.plots import figure
-from synde_pipeline.evaluation.report import COLOURS, text_table
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.evaluation.report import text_table
 from synde_pipeline.models.registry import champion
+from synde_pipeline.page import render
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import Settings
 from synde_pipeline.simulation.acting import PlaceRows, four_arms, rows_for_json, summary, sums_of
@@ -85,15 +85,13 @@ def write_pages(
     folder: Path, rows: Sequence[DayRow], measured: dict[str, Any], arms: Sequence[str]
 ) -> tuple[Path, Path]:
     """`curve.png` and `demo.html` (self-contained) for people who would rather look; returns their paths."""
-    from jinja2 import Environment, PackageLoader
-
     drawn, axes = figure(8, 4)
     days = [row.day for row in rows]
     for arm in arms:
         found = [row.arms[arm]["intervals"]["success"] for row in rows]
-        axes.plot(days, [value["value"] for value in found], "o-", color=COLOURS[arm], label=arm, markersize=4)
+        axes.plot(days, [value["value"] for value in found], "o-", color=ARM_COLOURS[arm], label=arm, markersize=4)
         low, high = [value["low"] for value in found], [value["high"] for value in found]
-        axes.fill_between(days, low, high, color=COLOURS[arm], alpha=0.12, linewidth=0)
+        axes.fill_between(days, low, high, color=ARM_COLOURS[arm], alpha=0.12, linewidth=0)
     axes.plot(days, [row.n_success / row.n for row in rows], "k:", label="the day's own episodes")
     axes.set_ylim(0, 1)
     axes.set_xlabel("day")
@@ -104,11 +102,11 @@ def write_pages(
     drawn.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     png, page = folder / "curve.png", folder / "demo.html"
     write_atomically(png, buffer.getvalue())
-    environment = Environment(loader=PackageLoader("synde_pipeline.simulation", "."), autoescape=True)
     write_atomically(
         page,
-        environment.get_template("demo.html.j2").render(
-            picture=base64.b64encode(buffer.getvalue()).decode("ascii"),
+        render(
+            "simulation/demo.html.j2",
+            picture=svg(drawn),
             rows=rows,
             arms=arms,
             measured=measured,

@@ -4,8 +4,6 @@ How the base is asked, the layer and the signal tokens are chosen on tasks of th
 tasks on other places (`blockrank_questions`). Intervals are clustered by place, differences are paired by task.
 """
 
-import base64
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.base_model import ARTEFACT, Base, folder_hash, load_folder, one_thread
-from synde_pipeline.evaluation.report import figure
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.evaluation.routing import wilson
 from synde_pipeline.evaluation.stats import Estimate, estimate, paired_difference, resamples, verdict
 from synde_pipeline.memory.blockrank import BlockRank
 from synde_pipeline.memory.embed import Embedder, get_embedder
+from synde_pipeline.page import render
 from synde_pipeline.settings import EvaluationConfig, PromptConfig
 from synde_pipeline.simulation.demo import EMBEDDED_BASE
 from synde_pipeline.storage import Header
@@ -53,17 +52,16 @@ _N_TIMED = 30
 
 
 def study(run: StudyRun) -> Sequence[Claim]:
-    """Choose, compare, clock, judge; writes `report.json`, `report.html` and `recall.png`."""
+    """Choose, compare, clock, judge; writes `report.json` and `report.html`."""
     seeds, size = ((1,), Size(24)) if run.is_quick else ((1, 2, 3), Size(192))
     with one_thread():
         report = compare(seeds, size)
     report["switch_on"] = is_worth_it(report)
     claims = claims_of(report, run.command)
     report["claims"] = [claim.model_dump(mode="json") for claim in claims]
-    picture = _picture(report)
-    (run.folder / "recall.png").write_bytes(picture)
+    page = render("studies/blockrank.html.j2", report=report, metrics=METRICS, picture=_picture(report))
     (run.folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
-    (run.folder / "report.html").write_text(_page(report, picture), "utf-8")
+    (run.folder / "report.html").write_text(page, "utf-8")
     return claims
 
 
@@ -224,10 +222,12 @@ def claims_of(report: dict[str, Any], command: str) -> list[Claim]:
     return claims
 
 
-def _picture(report: dict[str, Any]) -> bytes:
+def _picture(report: dict[str, Any]) -> str:
     drawn, axes = figure(7, 3.4)
     names = list(report["sections"][WORDINGS[0]]["rankers"])
-    for wording, shift, colour in zip(WORDINGS, (-0.15, 0.15), ("#2b6cb0", "#c05621"), strict=True):
+    for wording, shift, colour in zip(
+        WORDINGS, (-0.15, 0.15), (ARM_COLOURS["context"], ARM_COLOURS["weights"]), strict=True
+    ):
         found = [report["sections"][wording]["rankers"][name][DECIDES] for name in names]
         values = np.array([[row["value"], row["value"] - row["low"], row["high"] - row["value"]] for row in found]).T
         places = np.arange(len(names)) + shift
@@ -238,17 +238,4 @@ def _picture(report: dict[str, Any]) -> bytes:
     axes.set_xlim(0, 1.02)
     axes.set_xlabel(f"recall at 3, 95 % interval, {report['n_tasks']} tasks on {report['n_places']} places", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _page(report: dict[str, Any], picture: bytes) -> str:
-    from jinja2 import Environment, PackageLoader
-
-    template = Environment(loader=PackageLoader("synde_pipeline.studies", "."), autoescape=True)
-    return template.get_template("blockrank.html.j2").render(
-        report=report,
-        metrics=METRICS,
-        picture=base64.b64encode(picture).decode("ascii"),
-    )
+    return svg(drawn)

@@ -14,7 +14,7 @@ from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places, places
 from synde_pipeline.simulation.worlds.base import Stage, Task
 from synde_pipeline.studies.longitudinal import score
-from synde_pipeline.studies.trials import act, side_by_side
+from synde_pipeline.studies.paired import act, side_by_side
 from synde_pipeline.studies.worlds import Laboratory, lent_routes
 
 DOMAIN = "web"

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synde_pipeline.base_model import one_thread
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.simulation.acting import PlaceSums
 from synde_pipeline.studies.case_arms import TABLE, measured
 from synde_pipeline.studies.longitudinal import history, laboratory, lines, plan
+from synde_pipeline.studies.paired import Column, Pairs, difference, gain, level, mean_of, places_of
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import Column, Pairs, difference, gain, level, mean_of, places_of
 from synde_pipeline.studies.verdicts import against
 
 PAPER = {"examples": (0.594, 1000, 2.3), "weights": (0.572, 0, 1.1), "dual": (0.641, 300, 1.4)}
@@ -172,7 +172,9 @@ def _text(found: Sequence[Pairs]) -> str:
 
 def _plot(rows: Sequence[dict[str, Any]], arms: Arms) -> str:
     drawing, axes = figure(6, 2.2)
-    axes.barh([row["arm"] for row in rows], [level(found).value for found in arms.values()], color="#4a7fb5")
+    axes.barh(
+        [row["arm"] for row in rows], [level(found).value for found in arms.values()], color=ARM_COLOURS["context"]
+    )
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("success")

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline.lease import lease
+from synde_pipeline.page import render
 from synde_pipeline.storage import Header, Warehouse, files_hash, read_json
 from synde_pipeline.studies.registry import STUDIES, Claim
-from synde_pipeline.studies.study import CLAIMS, PAGE, artefact_of
-from synde_pipeline.studies.study import page as render_page
+from synde_pipeline.studies.study import CLAIMS, PAGE, artefact_of, cell
 
 ARTEFACT = "claims"
 
@@ -30,16 +31,19 @@ def collected(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 def write_claims(warehouse: Warehouse) -> Header:
     """Publish `claims.json` and `claims.html` of what all studies say now."""
-    studies = collected(warehouse)
+    studies: list[dict[str, Any]] = []
 
     def write(folder: Path) -> None:
+        studies.extend(collected(warehouse))
         rows = [{**row, "claims": [claim.model_dump(mode="json") for claim in row["claims"]]} for row in studies]
         (folder / "claims.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
-        (folder / "claims.html").write_text(render_page("claims.html.j2", studies=rows), "utf-8")
+        (folder / "claims.html").write_text(render("studies/claims.html.j2", studies=rows, cell=cell), "utf-8")
 
     def describe(folder: Path) -> Header:
         inputs = {row["study"]: str(row["preset"]) for row in studies}
         counts = {"claims": sum(len(row["claims"]) for row in studies)}
         return Header(artefact=ARTEFACT, key="", content_hash=files_hash(folder), inputs=inputs, counts=counts)
 
-    return warehouse.publish_folder(ARTEFACT, "", write, describe)
+    # Studies that run side by side end at any time.
+    with lease(warehouse.root, ARTEFACT):
+        return warehouse.publish_folder(ARTEFACT, "", write, describe)

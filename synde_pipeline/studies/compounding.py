@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from synde_pipeline.evaluation.arms import ARMS
-from synde_pipeline.evaluation.plots import figure, svg
-from synde_pipeline.evaluation.report import COLOURS
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.simulation.acting import PlaceSums
 from synde_pipeline.studies.fits import Fit, fits, lead
 from synde_pipeline.studies.longitudinal import Day, days_for_json, history, lines, opened, plan, users, window
+from synde_pipeline.studies.paired import difference, gain, nothing, over_seeds
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import difference, gain, nothing, over_seeds
 from synde_pipeline.studies.verdicts import against
 
 AIC_MARGIN = 2.0
@@ -176,16 +175,16 @@ def _trajectory(labs: Histories, curves: dict[str, list[dict[str, Fit]]]) -> str
     numbers = [day.number for day in labs[0]]
     for arm in ARMS:
         values = np.array([_values(days, arm) for days in labs])
-        axes.plot(numbers, values.mean(0), "o", color=COLOURS[arm], label=arm, markersize=3)
+        axes.plot(numbers, values.mean(0), "o", color=ARM_COLOURS[arm], label=arm, markersize=3)
         if len(labs) > 1:
-            axes.fill_between(numbers, values.min(0), values.max(0), color=COLOURS[arm], alpha=0.12, linewidth=0)
+            axes.fill_between(numbers, values.min(0), values.max(0), color=ARM_COLOURS[arm], alpha=0.12, linewidth=0)
         for kind, style in (("logarithmic", "-"), ("saturating", "--")):
             if arm in curves and all(curves[arm]):
                 axes.plot(
                     numbers,
                     np.mean([one[kind].at(numbers) for one in curves[arm]], 0),
                     style,
-                    color=COLOURS[arm],
+                    color=ARM_COLOURS[arm],
                     linewidth=0.8,
                 )
     axes.set_xlabel("day (solid: logarithmic fit, dashed: saturating; bands: all seeds)")

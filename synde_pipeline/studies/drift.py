@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from synde_pipeline.evaluation.arms import ARMS
-from synde_pipeline.evaluation.plots import figure, svg
-from synde_pipeline.evaluation.report import COLOURS
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.simulation.acting import PlaceSums
 from synde_pipeline.studies.longitudinal import Day, days_for_json, history_of
+from synde_pipeline.studies.paired import difference, gain, level, pairs
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import difference, gain, level, pairs
 from synde_pipeline.studies.verdicts import against
 
 FULL: dict[str, int] = {"places": 12, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 96, "drift_day": 5}
@@ -121,7 +120,7 @@ def _show(run: StudyRun, labs: Histories, drift_day: int) -> None:
             [day.number for day in labs[0]],
             np.mean([[day.success(arm) or 0.0 for day in days] for days in labs], 0),
             "o-",
-            color=COLOURS[arm],
+            color=ARM_COLOURS[arm],
             label=arm,
             markersize=4,
         )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from synde_pipeline.base_model import one_thread, pin_given
+from synde_pipeline.lease import lease
 from synde_pipeline.settings import BufferConfig, Settings, SimulationConfig
 from synde_pipeline.simulation.demo import defaults, laboratory
 from synde_pipeline.simulation.loop import DayRow, Loop
@@ -27,10 +28,11 @@ def lived(run: StudyRun, seed: int, days: int, **knobs: Any) -> tuple[Laboratory
         days: how many are lived.
         knobs: groups of `Settings` that differ from the demo's; those of `SimulationConfig` as `simulation`, a dict.
     """
-    settings = _settings(run, seed, knobs)
+    settings = _settings(run, seed, days, knobs)
     loop = Loop(settings, partial(run.run_days, settings))
-    pin_given(loop.warehouse, settings)
-    with one_thread():
+    # Studies run side by side: the second that asks finds the days lived.
+    with lease(settings.home, "living"), one_thread():
+        pin_given(loop.warehouse, settings)
         rows = [loop.day(number)[0] for number in range(1, days + 1)]
     return Laboratory.open(settings, n_tasks(run)), rows
 
@@ -47,7 +49,7 @@ def sizes(run: StudyRun) -> dict[str, int]:
     return {"places": 8, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 24}  # a day takes 15 s
 
 
-def _settings(run: StudyRun, seed: int, knobs: dict[str, Any]) -> Settings:
+def _settings(run: StudyRun, seed: int, days: int, knobs: dict[str, Any]) -> Settings:
     base = run.settings.home / FOLDER
     home = base / code_hash()[:12]
     for old in base.glob("*"):
@@ -56,4 +58,4 @@ def _settings(run: StudyRun, seed: int, knobs: dict[str, Any]) -> Settings:
     if run.is_quick:
         knobs = {"buffer": BufferConfig(threshold=60), **knobs}
     simulation = SimulationConfig(seed=seed, **{**sizes(run), **knobs.pop("simulation", {})})
-    return laboratory(home, defaults(seed).model_copy(update={"simulation": simulation, **knobs}))
+    return laboratory(home / f"{days}-days", defaults(seed).model_copy(update={"simulation": simulation, **knobs}))

@@ -24,8 +24,8 @@ from synde_pipeline.simulation.tasks import date_of
 from synde_pipeline.simulation.worlds.base import SPARE_STEPS
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.paired import merged
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import merged
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.cycles import cycles
 

@@ -4,26 +4,24 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.page import render as fill
 
 Row = dict[str, Any]
 NAMES = {0.0: "none", 0.5: "half", 1.0: "full"}
 """Momentum in the document's words."""
-COLOURS = ("#c05621", "#2b6cb0", "#2f855a", "#6b46c1")
+COLOURS = (ARM_COLOURS["weights"], ARM_COLOURS["context"], ARM_COLOURS["dual"], "#8f6bd0")
 
 
 def render(report: dict[str, Any]) -> str:
     """The whole page: no script, no outside resource, every text escaped."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("synde_pipeline.studies", "."), autoescape=True)
     tables = {
         "Easy table: two attributes decide": grid(report["grid"], "momentum"),
         "Evidence carried on (ours), 140 words": grid(report["carry"], "carry", of="momentum"),
         "Hard table: three attributes decide, sentences have two at most": grid(report["hard"], "momentum"),
         "Only success is revealed (half momentum)": grid(report["success_only"], "momentum"),
     }
-    return environment.get_template("notes.html.j2").render(report=report, tables=tables, plots=plots(report))
+    return fill("studies/notes.html.j2", report=report, tables=tables, plots=plots(report))
 
 
 def grid(rows: Iterable[Row], knob: str, of: str = "") -> list[dict[str, Any]]:

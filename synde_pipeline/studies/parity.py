@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from synde_pipeline.base_model import one_thread
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.models.bank import groups_to_train, train_groups
 from synde_pipeline.models.registry import champion
 from synde_pipeline.models.route import Place
@@ -19,9 +19,10 @@ from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.scribe import scribe_of
 from synde_pipeline.simulation.tasks import date_of
 from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.paired import Arms, Table, act, gain, kept, level, side_by_side
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import Arms, Table, act, gain, kept, level, shared, side_by_side
+from synde_pipeline.studies.trials import days, seeds
 from synde_pipeline.studies.verdicts import against, exactly
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.bank import NONE
@@ -42,15 +43,15 @@ FROM_MEMORY = PRESETS["world"].model_copy(update={"objective": "from_memory"})
 
 def study(run: StudyRun) -> list[Claim]:
     """Weights against context."""
-    seeds, days = shared(run)
-    labs = [kept(run, {"seed": seed, "days": days}, lambda seed=seed: _arms(run, seed, days)) for seed in seeds]
+    n_days = days(run)
+    labs = [kept(run, {"seed": k, "days": n_days}, lambda k=k: _arms(run, k, n_days)) for k in seeds(run)]
     table = {name: [one[name] for one in labs] for name in labs[0]}
     _show(run, table)
     return [*_parities(run, table), *_costs(run, table)]
 
 
-def _arms(run: StudyRun, seed: int, days: int) -> Arms:
-    mine, _ = lived(run, seed, days)
+def _arms(run: StudyRun, seed: int, n_days: int) -> Arms:
+    mine, _ = lived(run, seed, n_days)
     with one_thread():
         return arms(mine.with_tasks(MOST_TASKS))
 
@@ -155,7 +156,7 @@ def _show(run: StudyRun, table: Table) -> None:
     n_tasks = sum(row.n_tasks for row in table["none"][0])
     text = f"{len(table['none'])} laboratories, {n_tasks} held-out tasks on known places each; 95 % intervals."
     drawing, axes = figure(6, 2.4)
-    axes.barh(list(levels), [found.value for found in levels.values()], color="#4a7fb5")
+    axes.barh(list(levels), [found.value for found in levels.values()], color=ARM_COLOURS["context"])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("success")

@@ -19,6 +19,12 @@ Preset = Literal["quick", "full"]
 STUDIES = {
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
+    "composition": "synde_pipeline.studies.composition:study",
+    "sharing": "synde_pipeline.studies.sharing:study",
+    "ablation": "synde_pipeline.studies.ablation:study",
+    "information": "synde_pipeline.studies.information:study",
+    "noise": "synde_pipeline.studies.noise:study",
+    "active_learning": "synde_pipeline.studies.active_learning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
     "parity": "synde_pipeline.studies.parity:study",
     "synergy": "synde_pipeline.studies.synergy:study",

@@ -15,9 +15,7 @@ from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.studies.fits import fits, lead
 from synde_pipeline.studies.longitudinal import Day, history, laboratory, plan
-from synde_pipeline.studies.registry import Claim
-from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import (
+from synde_pipeline.studies.paired import (
     Arms,
     Table,
     act,
@@ -33,6 +31,8 @@ from synde_pipeline.studies.trials import (
     side_by_side,
     span,
 )
+from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import against
 from synde_pipeline.studies.worlds import Laboratory
 

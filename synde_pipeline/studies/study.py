@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline import page
 from synde_pipeline.records.base import content_hash
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse, files_hash, read_json, write_atomically
@@ -145,16 +146,7 @@ def artefact_of(name: str) -> str:
 
 def render(run: StudyRun, claims: Sequence[Claim]) -> str:
     """A study's page: no script, no outside resource, every text escaped."""
-    return page("study.html.j2", title=run.name, about=about(run.name), run=run, claims=claims)
-
-
-def page(template: str, **values: Any) -> str:
-    """A page of the studies from its template."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("synde_pipeline.studies", "."), autoescape=True)
-    environment.filters["cell"] = cell
-    return environment.get_template(template).render(**values)
+    return page.render("studies/study.html.j2", about=about(run.name), run=run, claims=claims, cell=cell)
 
 
 def cell(value: Any) -> str:

@@ -1,218 +1,150 @@
-"""What studies of the worlds share: arms that act on the same tasks with the same chances, and differences of them.
+"""What studies do with a lived laboratory: train adapters on its logs in ways of their own, and act with them.
 
-Sums by place are kept as parts of a study. Intervals are over laboratories (Student's t) from three seeds on, else over
-places (bootstrap): both say what their n counts.
+Comparisons are paired: the same tasks, the same chances. Their error is over seeds where there are three or more, else
+clustered by place.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from synde_pipeline.evaluation.stats import Estimate, estimate, mean_interval, paired_difference, resamples
-from synde_pipeline.prompting import PromptEncoder
+from synde_pipeline.base_model import Base
+from synde_pipeline.evaluation.stats import mean_interval
 from synde_pipeline.records import MemoryItem
-from synde_pipeline.settings import EvaluationConfig
-from synde_pipeline.simulation.acting import PlaceSums
+from synde_pipeline.settings import PRESETS, EvaluationConfig, TrainingConfig
+from synde_pipeline.simulation.acting import PlaceSums, compare, ratios_of, success_by_place, sums_of
 from synde_pipeline.simulation.agent import Agent, Assignment
-from synde_pipeline.simulation.lab import Timed, timed
+from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.verdicts import NOT_RUN, Interval, against, all_of
 from synde_pipeline.studies.worlds import Laboratory
-from synde_pipeline.training.bank import AdapterBank
+from synde_pipeline.training.bank import NONE, AdapterBank
+from synde_pipeline.training.cycles import cycles
+from synde_pipeline.training.from_memory import LESSONS, Scribe
 from synde_pipeline.training.lora import AdapterWeights
+from synde_pipeline.training.shards import ShardRow, build_shard
+from synde_pipeline.training.train import train
 
-Sums = Sequence[PlaceSums]
-Arms = Mapping[str, Sums]
-"""Name -> one row a place, the same places in the same order in every arm of a laboratory."""
-Table = Mapping[str, Sequence[Sums]]
-"""Arm -> its sums in each laboratory."""
-Column = Literal["n_success", "n_tasks", "n_steps", "n_context_tokens", "seconds"]
-Pairs = Sequence[tuple[float, float]]
-"""Numerator and denominator of each place."""
-Vector = NDArray[np.float64]
-
-SAMPLING = 17
-"""Seed of sampling; with the task's id it decides every chance, so that arms are paired."""
-FEW = 3
-"""Seeds from which on an interval is over seeds."""
-CHOSEN = EvaluationConfig()
-"""Resamples and confidence of intervals over places."""
+ALONE = TrainingConfig(**{**PRESETS["world"].model_dump(), "scopes_per_adapter": 0, "anchors": 0.0})
+"""One adapter for all rows it is given, without anchors from others'."""
+Sums = list[PlaceSums]
 
 
-def shared(run: StudyRun) -> tuple[tuple[int, ...], int]:
-    """Seeds and days of the laboratories that studies have in common."""
-    return ((1,), 3) if run.is_quick else ((1, 2, 3), 5)
+def seeds(run: StudyRun) -> tuple[int, ...]:
+    """Seeds of a preset's laboratories."""
+    return (1,) if run.is_quick else (1, 2, 3)
 
 
-# -- acting ---------------------------------------------------------------------------------------------------------
+def days(run: StudyRun) -> int:
+    """Days that its laboratories live."""
+    return 3 if run.is_quick else 5
 
 
-@contextmanager
-def side_by_side(mine: Laboratory, adapters: Sequence[AdapterWeights] | None = None) -> Iterator[AdapterBank | None]:
-    """A laboratory's adapters, or the given ones, on its base for the time of a block; None where there are none."""
-    chosen = mine.adapters if adapters is None else adapters
-    bank = AdapterBank.of(mine.lab.base.model, chosen) if chosen else None
+def training(run: StudyRun, n_adapters: int = 1, **knobs: Any) -> TrainingConfig:
+    """How a study trains an adapter that learns what `n_adapters` of the preset `world` learn; quick is too short.
+
+    Args:
+        run: whose preset decides on steps and batches.
+        n_adapters: factor of the steps.
+        knobs: what differs otherwise.
+    """
+    sizes = {"max_steps": 24 * n_adapters, "batch_size": 4} if run.is_quick else {"max_steps": 120 * n_adapters}
+    return ALONE.model_copy(update={**sizes, **knobs})
+
+
+def rows_by_domain(
+    laboratory: Laboratory, config: TrainingConfig = ALONE, scribe: Scribe = LESSONS
+) -> dict[str, list[ShardRow]]:
+    """Training sequences of every domain's latest cycle, packed as a config wants them."""
+    lab = laboratory.lab
+    settings = lab.settings.model_copy(update={"training": config})
+    latest = {cycle.domain: cycle for cycle in cycles(lab.warehouse)}
+    return {
+        domain: build_shard(lab.warehouse, cycle, lab.memory, lab.encoder, settings, scribe).rows
+        for domain, cycle in latest.items()
+    }
+
+
+def adapters_of(model: Any, groups: Sequence[Sequence[ShardRow]], config: TrainingConfig) -> list[AdapterWeights]:
+    """One adapter a group, each trained alone on the model, which is left as it was."""
+    trained = train(model, groups, config)
     try:
-        yield bank
+        return [trained.bank.weights(index) for index in range(len(groups))]
     finally:
-        if bank is not None:
-            bank.remove()
+        trained.bank.remove()
 
 
 def act(
-    mine: Laboratory,
+    laboratory: Laboratory,
     tasks: Sequence[Task],
     *,
-    memory: Sequence[tuple[MemoryItem, ...]] | None = None,
-    bank: AdapterBank | None = None,
-    routes: Sequence[int] = (),
-    encoder: PromptEncoder | None = None,
-) -> Timed:
-    """Try tasks on a laboratory's base.
+    items: int | Sequence[tuple[MemoryItem, ...]] = 0,
+    model: Any = None,
+    adapters: tuple[Sequence[AdapterWeights], Sequence[int]] | None = None,
+) -> Sums:
+    """Runs of tasks, summed by place.
 
     Args:
-        mine: whose base and encoder act.
-        tasks: of the split `report`, never handed out.
-        memory: what each is shown; None shows nothing.
-        bank: adapters on the base; None acts without.
-        routes: index of each task's adapter, -1 for none.
-        encoder: None takes the laboratory's.
+        laboratory: its base, memory and prompts.
+        tasks: what is tried, in order.
+        items: how many memory items are recalled for each task, or the items themselves.
+        model: that acts; None is the pinned base.
+        adapters: beside the model, and which of them each task gets, -1 for none.
     """
-    base = mine.lab.base
-    routed = bank.routed if bank is not None else None
-    agent = Agent(base.model, base.tokenizer, encoder or mine.lab.encoder, seed=SAMPLING, routed=routed)
-    shown = memory if memory is not None else [()] * len(tasks)
-    where = routes if bank is not None and routes else [-1] * len(tasks)
-    return timed(agent.act, [Assignment(*row) for row in zip(tasks, shown, where, strict=True)])
+    lab = laboratory.lab
+    base: Base = lab.base
+    shown = lab.recall(tasks, laboratory.last_day, items) if isinstance(items, int) else items
+    shown = shown if items != 0 else [()] * len(tasks)
+    chosen = base.model if model is None else model
+    bank = AdapterBank.of(chosen, adapters[0]) if adapters and adapters[0] else None
+    routes = adapters[1] if adapters else [NONE] * len(tasks)
+    try:
+        agent = Agent(chosen, base.tokenizer, lab.encoder, seed=17, routed=bank.routed if bank else None)
+        runs = agent.act([Assignment(*row) for row in zip(tasks, shown, routes, strict=True)])
+    finally:
+        if bank is not None:
+            bank.remove()
+    return sums_of(Timed(runs, 0.0))
 
 
-def kept(run: StudyRun, key: dict[str, Any], compute: Callable[[], Arms]) -> dict[str, list[PlaceSums]]:
-    """Arms of one laboratory: acted, or read if this very code acted them before."""
-    found = run.part(key, lambda: {name: [astuple(row) for row in rows] for name, rows in compute().items()})
-    return {name: places_of(rows) for name, rows in found.items()}
+def success(sums: Sums) -> float:
+    """Share of tasks solved."""
+    solved, tried = ratios_of(sums)["success"]
+    return float(solved.sum() / tried.sum())
 
 
-def places_of(rows: Sequence[Sequence[Any]]) -> list[PlaceSums]:
-    """Sums by place as a part holds them."""
-    return [PlaceSums(*row) for row in rows]
+def over(groups: Sequence[Sums]) -> dict[str, Any]:
+    """Success of an arm, one group of runs a seed: value and interval for a claim or a table."""
+    values = [success(sums) for sums in groups]
+    found = mean_interval(values) if len(values) >= 3 else None
+    if found is not None:
+        return {"measured": found[0], "error": found[1], "n": len(values)}
+    pooled = [row for sums in groups for row in sums]
+    one = success_by_place(pooled, EvaluationConfig())
+    return {"measured": one.value, "error": (one.low, one.high), "n": len(pooled)}
 
 
-# -- comparing ------------------------------------------------------------------------------------------------------
+def gain(pairs: Sequence[tuple[Sums, Sums]]) -> dict[str, Any]:
+    """Success of one arm minus another's on the same tasks, one pair a seed: value and interval for a claim."""
+    differences = [compare(new, old, EvaluationConfig())[0] for new, old in pairs]
+    found = mean_interval([one.value for one in differences]) if len(pairs) >= 3 else None
+    if found is not None:
+        return {"measured": found[0], "error": found[1], "n": len(pairs)}
+    new, old = ([row for pair in pairs for row in pair[k]] for k in (0, 1))
+    one, _ = compare(new, old, EvaluationConfig())
+    return {"measured": one.value, "error": (one.low, one.high), "n": len(new)}
 
 
-@dataclass(frozen=True)
-class Found:
-    """A number with its interval and what stands behind it."""
-
-    value: float | None
-    interval: Interval | None
-    n: int
-    units: str
-    """What n counts, and how the interval was made."""
-
-    def claimed(self, verdict: str, what: str) -> dict[str, Any]:
-        """As `StudyRun.claim` takes it."""
-        said = f"{what}; n counts {self.units}" if self.units else what
-        return {"measured": self.value, "error": self.interval, "n": self.n, "verdict": verdict, "what": said}
-
-    @property
-    def text(self) -> str:
-        """For tables."""
-        if self.value is None:
-            return "-"
-        return f"{self.value:.3f}" + ("" if self.interval is None else " [{:.3f}, {:.3f}]".format(*self.interval))
+def what(run: StudyRun, measured: str) -> str:
+    """The words of a claim: what is measured, and what n counts."""
+    return f"{measured}; n = {'places' if run.is_quick else 'seeds'}"
 
 
-def nothing(reason: str) -> dict[str, Any]:
-    """What a claim says that could not be measured, and why."""
-    return Found(None, None, 0, "").claimed(NOT_RUN, reason)
+def as_json(sums: Sums) -> list[dict[str, Any]]:
+    """Sums as a part keeps them."""
+    return [asdict(row) for row in sums]
 
 
-def span(values: Sequence[float]) -> Found:
-    """Mean of what has no error of measurement, such as bytes, with its range over laboratories."""
-    return Found(float(np.mean(values)), (min(values), max(values)), len(values), "seeds (range)")
-
-
-def over_seeds(values: Sequence[float]) -> Found:
-    """Mean of one value a laboratory, with a t interval where there are enough of them."""
-    if not values:
-        return Found(None, None, 0, "")
-    found = mean_interval(values) if len(values) >= FEW else None
-    units = "seeds (t interval)" if found else "seeds (too few for an interval)"
-    return Found(float(np.mean(values)), found[1] if found else None, len(values), units)
-
-
-def level(labs: Sequence[Sums], column: Column = "n_success") -> Found:
-    """Mean of an arm a task, over laboratories."""
-    return mean_of([pairs(rows, column) for rows in labs])
-
-
-def gain(new: Sequence[Sums], old: Sequence[Sums], column: Column = "n_success") -> Found:
-    """One arm less another one, a task, on the same tasks of the same laboratories."""
-    return difference([pairs(rows, column) for rows in new], [pairs(rows, column) for rows in old])
-
-
-def pairs(rows: Sums, column: Column = "n_success", per: Column = "n_tasks", *, times: float = 1.0) -> Pairs:
-    """Sums of two columns by place, the first one times a factor."""
-    return [(times * getattr(row, column), getattr(row, per)) for row in rows]
-
-
-def mean_of(labs: Sequence[Pairs]) -> Found:
-    """Ratio of sums, over laboratories."""
-    if len(labs) >= FEW:
-        return over_seeds([_rate(one) for one in labs])
-    numerator, denominator = _columns(labs)
-    return _over_places(estimate(numerator, denominator, _draws(denominator), CHOSEN.confidence))
-
-
-def difference(new: Sequence[Pairs], old: Sequence[Pairs]) -> Found:
-    """One ratio of sums less another one, of the same places in the same order."""
-    if len(new) >= FEW:
-        return over_seeds([_rate(n) - _rate(o) for n, o in zip(new, old, strict=True)])
-    first, second = _columns(new), _columns(old)
-    return _over_places(paired_difference(first, second, _draws(first[1], second[1]), CHOSEN.confidence))
-
-
-def _draws(*denominators: Vector) -> Vector:
-    """Resamples of places in which no denominator is zero: a place may be missing on one side."""
-    draws = resamples(len(denominators[0]), CHOSEN)
-    return draws[np.all([draws @ one > 0 for one in denominators], axis=0)]
-
-
-def _over_places(found: Estimate) -> Found:
-    return Found(found.value, (found.low, found.high), found.n, "places (bootstrap)")
-
-
-def _rate(rows: Pairs) -> float:
-    return sum(numerator for numerator, _ in rows) / sum(denominator for _, denominator in rows)
-
-
-def _columns(labs: Sequence[Pairs]) -> tuple[Vector, Vector]:
-    table = np.array([row for one in labs for row in one], np.float64)
-    return table[:, 0], table[:, 1]
-
-
-def merged(rows: Sums, scopes: Iterable[str] = ()) -> list[PlaceSums]:
-    """One row a place, in the order of names; places of `scopes` without any row have zeros."""
-    found = {scope: PlaceSums(scope, 0, 0, 0, 0, 0.0) for scope in sorted({*scopes, *(row.scope for row in rows)})}
-    for row in rows:
-        sums = map(sum, zip(astuple(found[row.scope])[1:], astuple(row)[1:], strict=True))
-        found[row.scope] = PlaceSums(row.scope, *sums)
-    return list(found.values())
-
-
-def better_of_both(dual: Sequence[Sums], *others: Sequence[Sums]) -> tuple[Found, str]:
-    """The least certain lead of an arm over others, and whether it leads every one of them."""
-    leads = [gain(dual, other) for other in others]
-    least = min(leads, key=lambda one: one.interval[0] if one.interval else one.value or 0.0)
-    return least, all_of([against(one.interval) for one in leads])
-
-
-def inside(interval: Interval | None, low: float, high: float) -> str:
-    """Whether an interval lies within a range that was predicted."""
-    return all_of([against(interval, low), against(interval, high, wanted="below")])
+def from_json(rows: Sequence[dict[str, Any]]) -> Sums:
+    """The way back."""
+    return [PlaceSums(**row) for row in rows]

@@ -140,6 +140,14 @@ def build_shard(
     return Shard(rows, drawn, list(packer.items))
 
 
+def pack(
+    examples: list[Example], memory: Memory, encoder: PromptEncoder, config: TrainingConfig
+) -> dict[str, list[ShardRow]]:
+    """Training sequences of examples that no cycle claimed, by trajectory; memory is what would have been shown."""
+    packer = _Packer(memory, encoder, config)
+    return {uid: list(packer.sequences(_logged(rows))) for uid, rows in sorted(_by_trajectory(examples).items())}
+
+
 def _by_trajectory(examples: list[Example]) -> dict[str, list[Example]]:
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:

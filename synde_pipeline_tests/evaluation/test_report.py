@@ -58,7 +58,7 @@ def test_the_page_is_self_contained_and_escapes_what_logs_say():
     assert "&lt;script&gt;" in page
     assert page.count("<svg") == 5
     assert "Not time-split" in page
-    assert "http-equiv" not in page
+    assert page.count("Content-Security-Policy") == 1
     assert 'src="http' not in page
 
 

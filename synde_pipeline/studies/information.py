@@ -1,0 +1,106 @@
+"""What in a log teaches: reasoning, failures, the result of each step, or the outcome alone.
+
+Theorem 2 says that execution logs are a richer signal than pairs of question and answer. The same runs are told with
+less and less in them; memory and adapters learn from each telling, at equal steps, and act on the same tasks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from synde_pipeline.records import Trajectory
+from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.relogged import CELLS, Change, acted, changed, relog, train_runs
+from synde_pipeline.studies.study import StudyRun
+from synde_pipeline.studies.trials import days, from_json, gain, over, seeds, training, what
+from synde_pipeline.studies.verdicts import against
+
+WHOLE = "whole logs"
+
+
+def without_reasoning(run: Trajectory) -> Trajectory:
+    """What the agent wrote before acting is gone."""
+    return _steps(run, reasoning="")
+
+
+def without_results(run: Trajectory) -> Trajectory:
+    """Which actions were made, in which order, and the outcome: nothing of what came back, no step's success."""
+    return _steps(run, result="", state="", success=None)
+
+
+def without_verdicts(run: Trajectory) -> Trajectory:
+    """What came back is there, but not whether a step worked."""
+    return _steps(run, success=None)
+
+
+def successes(run: Trajectory) -> Trajectory | None:
+    """Failed runs are thrown away, as fine-tuning on demonstrations does."""
+    return run if run.outcome == "success" else None
+
+
+def answers(run: Trajectory) -> Trajectory | None:
+    """Pairs of question and answer: the last action of successful runs."""
+    if run.outcome != "success" or not run.steps:
+        return None
+    last = run.steps[-1].model_copy(update={"index": 0, "state": "", "reasoning": ""})
+    return run.model_copy(update={"steps": (last,)})
+
+
+def _steps(run: Trajectory, **lost: Any) -> Trajectory:
+    return run.model_copy(update={"steps": tuple(step.model_copy(update=lost) for step in run.steps)})
+
+
+TELLINGS: dict[str, Change] = {
+    WHOLE: lambda run: run,
+    "without reasoning": without_reasoning,
+    "without steps' success": without_verdicts,
+    "without results": without_results,
+    "successful runs only": successes,
+    "answers only": answers,
+}
+
+
+def study(run: StudyRun) -> Sequence[Claim]:
+    """Tell, learn, act."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed in seeds(run):
+        laboratory, _ = lived(run, seed, days(run))
+        runs = train_runs(laboratory)
+        for name, change in TELLINGS.items():
+            key = {"seed": seed, "days": days(run), "telling": name, "training": training(run).model_dump()}
+
+            def compute(lab: Any = laboratory, told: Any = runs, change: Change = change) -> dict[str, Any]:
+                return acted(lab, relog(lab, changed(told, change), training(run)), training(run))
+
+            found.setdefault(name, []).append(run.part(key, compute))
+    run.numbers["tellings"] = found
+    rows = []
+    for name, each in found.items():
+        row: dict[str, Any] = {"logs": name}
+        for cell in CELLS:
+            one = over([from_json(cells[cell]) for cells in each])
+            row |= {cell: one["measured"], f"{cell}, 95 %": one["error"]}
+        rows.append(row)
+    run.show("What a log holds", "Success by memory, by weights, by both, on tasks that nobody handed out.", rows=rows)
+    return _claims(run, found)
+
+
+def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
+    said = [
+        ("answers", "Execution logs teach weights more than pairs of question and answer", "answers only", "weights"),
+        ("answers_memory", "Execution logs teach memory more than such pairs", "answers only", "context"),
+        ("results", "What came back from each step teaches weights", "without results", "weights"),
+        ("verdicts", "Whether each step worked teaches memory", "without steps' success", "context"),
+        ("failures", "Failed runs teach weights beyond the successful ones", "successful runs only", "weights"),
+        ("failures_memory", "Failed runs teach memory beyond the successful ones", "successful runs only", "context"),
+        ("reasoning", "Logged reasoning teaches weights", "without reasoning", "weights"),
+    ]
+    claims = []
+    for name, text, less, cell in said:
+        pairs = zip(found[WHOLE], found[less], strict=True)
+        one = gain([(from_json(whole[cell]), from_json(part[cell])) for whole, part in pairs])
+        words = what(run, f"success by {cell}: {WHOLE} minus {less}")
+        claims.append(
+            run.claim(name, "synde.txt 7.2, theorem 2", text, **one, verdict=against(one["error"]), what=words)
+        )
+    return claims
