@@ -1,4 +1,4 @@
-"""What studies of the worlds share: rates and differences over seeds and places, and verdicts made of several."""
+"""Paired comparisons: rates and differences over seeds and over places, and verdicts made of several."""
 
 import numpy as np
 import pytest
