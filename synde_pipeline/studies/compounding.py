@@ -24,7 +24,7 @@ AIC_MARGIN = 2.0
 FORGOTTEN = 0.05
 """Loss of success at the first places that counts as forgetting."""
 SETTLED = 10
-"""Days from which on the first day's places have been learned; late is the last third of all days."""
+"""Day from which on the first day's places have been learned."""
 YOUNG = 2
 """Age in days up to which a place counts as novel: seldom has a cycle been trained on it."""
 
@@ -96,8 +96,8 @@ def _forgetting(run: StudyRun, labs: Histories) -> list[Claim]:
             early, late = zip(*(early_and_late(days, arm) for days in labs), strict=True)
             found = gain(early, late)
             what = (
-                f"success of {arm} at the first day's places around day {SETTLED} less in the last third of the days; "
-                f"less than {FORGOTTEN} counts as none"
+                f"success of {arm} at the first day's places from day {SETTLED} on less at the end, a quarter of all days "
+                f"each; less than {FORGOTTEN} counts as none"
             )
             said = found.claimed(against(found.interval, FORGOTTEN, wanted="below"), what)
         claims.append(
@@ -107,14 +107,14 @@ def _forgetting(run: StudyRun, labs: Histories) -> list[Claim]:
 
 
 def early_and_late(days: Sequence[Day], arm: str) -> tuple[list[PlaceSums], list[PlaceSums]]:
-    """An arm at the first day's places: as many days around `SETTLED` as there are in the last third, and these."""
-    first, last = days[0].scopes, thirds(days)[1]
-    start = SETTLED - 1 - len(last) // 2
+    """An arm at the first day's places: a quarter of all days from `SETTLED` on, and as many at the end."""
+    first, n = days[0].scopes, len(days) // 4
 
     def at_first(_: Day, scope: str) -> bool:
         return scope in first
 
-    return window(days, days[start : start + len(last)], arm, at_first), window(days, last, arm, at_first)
+    start = SETTLED - 1
+    return window(days, days[start : start + n], arm, at_first), window(days, days[-n:], arm, at_first)
 
 
 def _novel(run: StudyRun, labs: Histories) -> Claim:

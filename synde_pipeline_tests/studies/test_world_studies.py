@@ -53,9 +53,9 @@ def test_forgetting_compares_equally_many_days_at_the_first_places():
     days = [day(number, 8 if number < 20 else 5, n_places=1 + number) for number in range(1, 31)]
     assert [[d.number for d in part] for part in thirds(days)] == [list(range(1, 11)), list(range(21, 31))]
     early, late = early_and_late(days, "weights")
-    assert sum(row.n_tasks for row in early) == sum(row.n_tasks for row in late) == 10 * 2 * 10
-    assert sum(row.n_success for row in early) == 10 * 2 * 8
-    assert sum(row.n_success for row in late) == 10 * 2 * 5
+    assert sum(row.n_tasks for row in early) == sum(row.n_tasks for row in late) == 7 * 2 * 10
+    assert sum(row.n_success for row in early) == 7 * 2 * 8
+    assert sum(row.n_success for row in late) == 7 * 2 * 5
 
 
 @pytest.mark.parametrize(("after", "expected"), [((9, 9, 9), 0), ((4, 8, 9), 2), ((4, 9, 2), 1), ((4, 5, 6), None)])
