@@ -96,8 +96,8 @@ def _forgetting(run: StudyRun, labs: Histories) -> list[Claim]:
             early, late = zip(*(early_and_late(days, arm) for days in labs), strict=True)
             found = gain(early, late)
             what = (
-                f"success of {arm} at the first day's places from day {SETTLED} on less at the end, a quarter of all days "
-                f"each; less than {FORGOTTEN} counts as none"
+                f"success of {arm} at the first day's places from day {SETTLED} on less at the end, a quarter of the "
+                f"days each; less than {FORGOTTEN} counts as none"
             )
             said = found.claimed(against(found.interval, FORGOTTEN, wanted="below"), what)
         claims.append(
