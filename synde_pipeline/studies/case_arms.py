@@ -12,49 +12,78 @@ from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.agent import Run, Turn
 from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places, places
-from synde_pipeline.simulation.worlds.base import Stage, Task
+from synde_pipeline.simulation.worlds.base import Place, Stage, Task
 from synde_pipeline.studies.longitudinal import score
-from synde_pipeline.studies.paired import act, side_by_side
+from synde_pipeline.studies.paired import act, one_by_one, side_by_side
 from synde_pipeline.studies.worlds import Laboratory, lent_routes
+from synde_pipeline.training.bank import AdapterBank
 
 DOMAIN = "web"
 TABLE = {
     "none": "no learning",
     "examples": "five raw examples in context",
+    "items": "five memory items",
     "memory": "three memory items",
     "weights": "adapters",
     "dual": "adapters and three memory items",
 }
 """Arm -> its name for people."""
 N_EXAMPLES = 5
+"""Raw examples, and memory items of the arm that is shown as many."""
 N_NEW_PLACES = 48
 """Half of them are sites."""
 
 
-def measured(mine: Laboratory, n_tasks: int) -> dict[str, Any]:
-    """Sums of each arm by place, users' scores, and the probes, all as JSON."""
+def measured(mine: Laboratory, n_tasks: int, n_timed: int) -> dict[str, Any]:
+    """Sums of each arm by place, times of single tasks, users' scores, and the probes, all as JSON."""
     last = day_number(mine.last_day)
-    sites = [place for place in places(mine.config, last) if place.world.domain == DOMAIN]
-    tasks = held_out_tasks(sites, "report", n_tasks, last + 1)
-    fresh = [place for place in new_places(mine.config, N_NEW_PLACES) if place.world.domain == DOMAIN]
-    new = held_out_tasks(fresh, "report", n_tasks, last + 1)
-    table = {task.place.scope: route for task, route in zip(mine.tasks, mine.routes, strict=True)}
-    routes, lent = [table.get(task.place.scope, -1) for task in tasks], lent_routes(new, mine)
-    shown = mine.lab.recall(tasks, mine.last_day)
-    found = {"none": act(mine, tasks), "examples": act(mine, tasks, encoder=with_examples(mine, tasks))}
-    found["memory"] = act(mine, tasks, memory=shown)
+    tasks = held_out_tasks(_sites(places(mine.config, last)), "report", n_tasks, last + 1)
+    new = held_out_tasks(_sites(new_places(mine.config, N_NEW_PLACES)), "report", n_tasks, last + 1)
     with side_by_side(mine) as bank:
-        found["weights"] = act(mine, tasks, bank=bank, routes=routes)
-        found["dual"] = act(mine, tasks, memory=shown, bank=bank, routes=routes)
-        habits = act(mine, new, bank=bank, routes=lent)
+        try_ = _ways(mine, tasks, bank)
+        found = {arm: way(range(len(tasks))) for arm, way in try_.items()}
+        alone = one_by_one(min(n_timed, n_tasks), {arm: lambda k, w=way: w([k]) for arm, way in try_.items()})
+        habits = act(mine, new, bank=bank, routes=lent_routes(new, mine))
     plain = act(mine, new)
     return {
         "arms": {arm: [astuple(row) for row in sums_of(timed)] for arm, timed in found.items()},
+        "alone": {arm: [astuple(row) for row in rows] for arm, rows in alone.items()},
         "users": {arm: by_place(timed.runs, lambda run: [_score(run, mine)]) for arm, timed in found.items()},
-        "probes": {
-            **_sides(KNOWN, found["weights"], found["none"]),
-            **_sides(NEW, habits, plain),
-        },
+        "probes": {**_sides(KNOWN, found["weights"], found["none"]), **_sides(NEW, habits, plain)},
+    }
+
+
+def _sites(where: Sequence[Place]) -> list[Place]:
+    return [place for place in where if place.world.domain == DOMAIN]
+
+
+def _ways(
+    mine: Laboratory, tasks: Sequence[Task], bank: AdapterBank | None
+) -> dict[str, Callable[[Sequence[int]], Timed]]:
+    """Arm -> tries the tasks of some numbers."""
+    table = {task.place.scope: route for task, route in zip(mine.tasks, mine.routes, strict=True)}
+    three = mine.lab.recall(tasks, mine.last_day)
+    five = mine.lab.recall(tasks, mine.last_day, N_EXAMPLES)
+    encoder = with_examples(mine, tasks)
+
+    def way(
+        memory: Sequence[tuple[MemoryItem, ...]] | None = None, bank: AdapterBank | None = None, **words: Any
+    ) -> Callable[[Sequence[int]], Timed]:
+        def run(numbers: Sequence[int]) -> Timed:
+            chosen = [tasks[k] for k in numbers]
+            shown = [memory[k] for k in numbers] if memory is not None else None
+            routes = [table.get(task.place.scope, -1) for task in chosen]
+            return act(mine, chosen, memory=shown, bank=bank, routes=routes, **words)
+
+        return run
+
+    return {
+        "none": way(),
+        "examples": way(encoder=encoder),
+        "items": way(five),
+        "memory": way(three),
+        "weights": way(bank=bank),
+        "dual": way(three, bank),
     }
 
 

@@ -16,7 +16,7 @@ from synde_pipeline.evaluation.stats import Estimate, estimate, mean_interval, p
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.settings import EvaluationConfig
-from synde_pipeline.simulation.acting import PlaceSums
+from synde_pipeline.simulation.acting import PlaceSums, sums_of
 from synde_pipeline.simulation.agent import Agent, Assignment
 from synde_pipeline.simulation.lab import Timed, timed
 from synde_pipeline.simulation.worlds.base import Task
@@ -84,6 +84,20 @@ def act(
     shown = memory if memory is not None else [()] * len(tasks)
     where = routes if bank is not None and routes else [-1] * len(tasks)
     return timed(agent.act, [Assignment(*row) for row in zip(tasks, shown, where, strict=True)])
+
+
+def one_by_one(n: int, ways: Mapping[str, Callable[[int], Timed]]) -> dict[str, list[PlaceSums]]:
+    """Task after task, the arms in turn so that the machine's moods hit all of them: in batches nobody has a time.
+
+    Args:
+        n: tasks.
+        ways: arm -> tries the task of that number alone.
+    """
+    found: dict[str, list[PlaceSums]] = {arm: [] for arm in ways}
+    for k in range(n):
+        for arm, way in ways.items():
+            found[arm] += sums_of(way(k))
+    return {arm: merged(rows) for arm, rows in found.items()}
 
 
 def kept(run: StudyRun, key: dict[str, Any], compute: Callable[[], Arms]) -> dict[str, list[PlaceSums]]:

@@ -4,14 +4,13 @@ Tokens and bytes are read off the long history (`longitudinal`). Latency is CPU 
 on one core, the arms in turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from synde_pipeline.base_model import one_thread
 from synde_pipeline.evaluation.plots import figure, svg
-from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.lab import Timed
 from synde_pipeline.studies.fits import fits, lead
 from synde_pipeline.studies.longitudinal import Day, history, laboratory, plan
@@ -24,8 +23,8 @@ from synde_pipeline.studies.paired import (
     kept,
     level,
     mean_of,
-    merged,
     nothing,
+    one_by_one,
     over_seeds,
     pairs,
     side_by_side,
@@ -41,7 +40,7 @@ AIC_MARGIN = 2.0
 N_TIMED = {"quick": 12, "full": 48}
 """Tasks that are timed alone."""
 TINY = 0.01
-"""Bytes of all served adapters, as a share of the base's, up to which they count as tiny."""
+"""Bytes of an adapter, as a share of the base's, up to which it counts as tiny."""
 OVERHEAD = 0.05
 """Slowing that still counts as none: what repeated timings differ by on a quiet machine."""
 ABSORBED = 0.9
@@ -69,21 +68,21 @@ def _base_bytes(run: StudyRun, seed: int) -> int:
 def _timed(run: StudyRun, seed: int) -> Arms:
     mine, _ = laboratory(run, seed)
     with one_thread():
-        return one_by_one(mine, N_TIMED[run.preset])
+        return timed_arms(mine, N_TIMED[run.preset])
 
 
-def one_by_one(mine: Laboratory, n_tasks: int) -> Arms:
-    """Each task alone in its batch, the arms in turn, so that the machine's moods hit all of them."""
+def timed_arms(mine: Laboratory, n_tasks: int) -> Arms:
+    """The four arms, each task alone."""
     tasks = mine.tasks[:n_tasks]
     shown = mine.lab.recall(tasks, mine.last_day)
-    runs: dict[str, list[Timed]] = {"none": [], "context": [], "weights": [], "dual": []}
     with side_by_side(mine) as bank:
-        for task, items, route in zip(tasks, shown, mine.routes, strict=False):
-            for arm, found in runs.items():
-                memory = [items] if arm in ("context", "dual") else None
-                adapters = bank if arm in ("weights", "dual") else None
-                found.append(act(mine, [task], memory=memory, bank=adapters, routes=[route]))
-    return {arm: merged([row for one in found for row in sums_of(one)]) for arm, found in runs.items()}
+        ways: dict[str, Callable[[int], Timed]] = {
+            "none": lambda k: act(mine, [tasks[k]]),
+            "context": lambda k: act(mine, [tasks[k]], memory=[shown[k]]),
+            "weights": lambda k: act(mine, [tasks[k]], bank=bank, routes=[mine.routes[k]]),
+            "dual": lambda k: act(mine, [tasks[k]], memory=[shown[k]], bank=bank, routes=[mine.routes[k]]),
+        }
+        return one_by_one(len(tasks), ways)
 
 
 # -- growth ---------------------------------------------------------------------------------------------------------
@@ -111,11 +110,17 @@ def _growth(run: StudyRun, labs: Sequence[Sequence[Day]], base_bytes: int) -> li
             what = f"lead of the {kind} curve in AIC; more than {AIC_MARGIN:g} counts (best by seed: {best})"
             said = leads.claimed(against(leads.interval, AIC_MARGIN), what)
         claims.append(run.claim(f"{name}_growth", "SynDE 11.3", claim, **said))
-    shares = span([days[-1].served_bytes / base_bytes for days in labs])
-    each = [days[-1].served_bytes / days[-1].n_adapters for days in labs if days[-1].n_adapters]
+    ends = [days[-1] for days in labs if days[-1].n_adapters]
+    if not ends:
+        return [
+            *claims,
+            run.claim("tiny", "SynDE 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
+        ]
+    shares = span([day.served_bytes / day.n_adapters / base_bytes for day in ends])
+    every = span([day.served_bytes / base_bytes for day in ends])
     what = (
-        f"bytes of all adapters served on the last day as a share of the base's {base_bytes}; "
-        f"{np.mean(each) if each else 0:.0f} bytes an adapter; up to {TINY} counts"
+        f"bytes of an adapter as a share of the base's {base_bytes}, up to {TINY} counts; all that are served on the "
+        f"last day together are {every.text}"
     )
     verdict = against(shares.interval, TINY, wanted="below")
     return [*claims, run.claim("tiny", "SynDE 11.3", "Rank-1 adapters are tiny", **shares.claimed(verdict, what))]
