@@ -23,13 +23,14 @@ def train(
 ) -> None:
     """Bring the warehouse up to date and train its due cycles, with --now also of what waits for a cycle.
 
-    JSON keys: days, cycles, waiting {domain: examples}.
+    JSON keys: days, cycles, waiting {domain: examples}, left_out {domain: {source: [why, trajectories]}}.
     """
     if domain is not None and not now:
         raise InputError("--domain without --now", remedy="add --now: thresholds are looked at in every domain anyway")
     from synde_pipeline.defs.run import run  # Dagster: only for the commands that need it
     from synde_pipeline.storage import Warehouse
     from synde_pipeline.training.buffer import EVERY, read_buffer
+    from synde_pipeline.training.trust import Trust
 
     settings = load()
     forced = ([domain] if domain else [EVERY]) if now else []
@@ -41,14 +42,19 @@ def train(
                 tqdm.write(f"- {stage}")
 
         summary = run(settings, say=say, forced=forced)
-    buffer = read_buffer(Warehouse(settings.warehouse))
+    warehouse = Warehouse(settings.warehouse)
+    buffer = read_buffer(warehouse, trust=Trust.now(warehouse, settings.memory))
     waiting = {name: buffer.n_signals(name) for name in sorted(buffer.unclaimed)}
     if as_json:
-        print_json({"days": [str(day) for day in summary.days], "cycles": summary.cycles, "waiting": waiting})
+        days = [str(day) for day in summary.days]
+        print_json({"days": days, "cycles": summary.cycles, "waiting": waiting, "left_out": buffer.left_out})
         return
     print(f"{len(summary.cycles)} training cycles: {', '.join(summary.cycles) or 'none was due'}")
     for name, n in waiting.items():
         print(f"  {name}: {n} examples wait (threshold {settings.buffer.threshold})")
+    for name, sources in buffer.left_out.items():
+        for found in sources.values():
+            print(f"  {name}: {found.n_trajectories} trajectories are left out: {found.why}")
 
 
 def lineage(

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,10 +145,22 @@ def quarantine_source(
     name: Annotated[str, typer.Argument(help="Source system: the part of a trajectory's uid before the colon.")],
     as_json: AsJson = False,
 ) -> None:
-    """Shut out all that a source system said. JSON keys: as of `synde memory add`; item is null."""
-    from synde_pipeline.memory.edits import quarantining
+    """Shut out all that a source system said: of memory, notes, and cycles that are not frozen yet.
 
-    _apply([quarantining(name)], None, as_json)
+    What is trained and promoted already stays; it is named, with the command that takes it out. JSON keys: as of
+    `synde memory add` (item is null), promoted {cycle: how it holds what the source said}, remedy.
+    """
+    from synde_pipeline.memory.edits import quarantining
+    from synde_pipeline.removal.plan import promoted_with
+    from synde_pipeline.storage import Warehouse
+
+    edit = quarantining(name)
+    source = edit.target.removeprefix("source:")
+    promoted = promoted_with(Warehouse(load().warehouse), source)
+    remedy = f"synde remove --source {shlex.quote(source)} --dry-run" if promoted else ""
+    said = [f"promoted cycle {key} holds it: {', '.join(relations)}" for key, relations in promoted.items()]
+    said += [f"to take it out as if it had never arrived: {remedy}"] if promoted else []
+    _apply([edit], None, as_json, {"promoted": promoted, "remedy": remedy}, said)
 
 
 def _find(item_id: str) -> MemoryItem:
@@ -157,8 +169,14 @@ def _find(item_id: str) -> MemoryItem:
     return find_item(bank_as_of(load(), None), item_id)
 
 
-def _apply(edits: Sequence[Delta], item_id: str | None, as_json: bool) -> None:
-    """Apply edits and say what became of the item that they are about."""
+def _apply(
+    edits: Sequence[Delta],
+    item_id: str | None,
+    as_json: bool,
+    more: Mapping[str, object] | None = None,
+    lines: Sequence[str] = (),
+) -> None:
+    """Apply edits and say what became of the item that they are about; more keys of JSON, and more lines of text."""
     from synde_pipeline.memory.editor import apply_edits, find_item
     from synde_pipeline.storage import Warehouse
 
@@ -167,9 +185,11 @@ def _apply(edits: Sequence[Delta], item_id: str | None, as_json: bool) -> None:
     item = find_item(bank_as_of(settings, None), item_id) if item_id else None
     if as_json:
         said = [{name: getattr(e, name) for name in ("trace_uid", "day", "op", "value", "target")} for e in done]
-        print_json({"edits": said, "item": row_of(item) if item else None})
+        print_json({"edits": said, "item": row_of(item) if item else None, **(more or {})})
         return
     for one in done:
         print(f"{one.op} {one.value} {one.target}".strip() + f" from {one.day} on ({one.trace_uid})")
     if item:
         print(f"{item.item_id} is {item.status}{f' ({item.reason})' if item.reason else ''}: {item.title}")
+    for line in lines:
+        print(line)

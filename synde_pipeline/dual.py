@@ -33,7 +33,9 @@ from synde_pipeline.logs.logger import LandingWriter
 from synde_pipeline.logs.reading import DayRule, native_files, read_file
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
+from synde_pipeline.memory.embed import asking_through
 from synde_pipeline.memory.live import LiveMemory
+from synde_pipeline.memory.trial_contrasts import publish_contrasts
 from synde_pipeline.models.adapters import train_cycle
 from synde_pipeline.models.merge import MERGED, merge_cycle
 from synde_pipeline.records import MemoryItem, Trajectory
@@ -45,6 +47,7 @@ from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
 from synde_pipeline.training.examples import Example
 from synde_pipeline.training.timings import note_training
+from synde_pipeline.training.trust import Trust
 
 Log = Trajectory | Mapping[str, Any] | str | os.PathLike[str]
 """One execution as a record or its fields, or the path of a native log file, or of a folder of them."""
@@ -149,7 +152,9 @@ class DualLearningSystem:
                     writer.add(trajectory)
                     days.add(trajectory.day)
         llm = Llm(self.warehouse, self.settings.llm)  # one budget for the whole call
-        headers = [self._materialise(day, llm) for day in sorted(days)]
+        with asking_through(lambda: llm):
+            headers = [self._materialise(day, llm) for day in sorted(days)]
+        publish_contrasts(self.warehouse, self.settings, llm)
         return Processed(
             tuple(sorted(days)),
             sum(header.counts["rows_out"] for header in headers),
@@ -180,8 +185,12 @@ class DualLearningSystem:
     @property
     def training_buffer(self) -> TrainingBuffer:
         """What waits for training now."""
-        buffer = read_buffer(self.warehouse, standing(self.warehouse).rejected)
+        buffer = read_buffer(self.warehouse, standing(self.warehouse).rejected, trust=self._trust)
         return TrainingBuffer(buffer, self.settings.buffer)
+
+    @property
+    def _trust(self) -> Trust:
+        return Trust.now(self.warehouse, self.settings.memory)
 
     def fine_tune_cycle(self, domain: str | None = None, *, now: bool = False) -> list[Finished]:
         """Freeze a cycle for each full domain, then train, merge, evaluate and decide on all that is due, oldest first.
@@ -195,7 +204,8 @@ class DualLearningSystem:
         """
         with lease(self.warehouse.root, "training"):
             forced = [domain or EVERY] if now else []
-            freeze_cycles(self.warehouse, self.settings.buffer, standing=standing(self.warehouse), forced=forced)
+            known = standing(self.warehouse)
+            freeze_cycles(self.warehouse, self.settings.buffer, standing=known, forced=forced, trust=self._trust)
         done: list[Finished] = []
         while due := [cycle for cycle in due_cycles(self.warehouse) if domain in (None, cycle.domain)]:
             if any(due[0].key == finished.cycle for finished in done):

@@ -133,6 +133,7 @@ ENVIRONMENT = {
     "SYNDE_LLM_MAX_COST": ("llm", "max_cost"),
     "SYNDE_LLM_PRICE_IN": ("llm", "price_in"),
     "SYNDE_LLM_PRICE_OUT": ("llm", "price_out"),
+    "SYNDE_LLM_PRICE_EMBEDDING": ("llm", "price_embedding"),
     "SYNDE_NO_LLM": ("llm", "is_offline"),
     "SYNDE_TOP_K": ("memory", "top_k"),
     "SYNDE_WINDOW": ("prompt", "window"),

@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from synde_pipeline.defs.reflection import SPENT
+from synde_pipeline.defs.stages import SPENT
 from synde_pipeline.llm import Llm, Price
+from synde_pipeline.memory.notebook import price_of_notes
+from synde_pipeline.memory.trial_contrasts import price_of_contrasts
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import price_of_day
 from synde_pipeline.settings import Settings
@@ -40,6 +42,24 @@ def days_to_go_on(
     return [day for day in days if day not in prices]
 
 
+def say_price_of_folds(warehouse: Warehouse, settings: Settings, say: Callable[[str], None]) -> None:
+    """Say what new calls about several trajectories at once would cost: contrasts of trials, and notes.
+
+    Raises:
+        InputError: calls are needed, and no endpoint is configured.
+    """
+    llm = Llm(warehouse, settings.llm)
+    for what, price_of in (("contrasts of trials", price_of_contrasts), ("notes", price_of_notes)):
+        price = price_of(warehouse, settings, llm)
+        if not price.calls:
+            continue
+        say(f"{settings.llm.model or 'language model'}: {price}, for {what}")
+        if settings.llm.is_offline:
+            say(f"{what}: left as they were, stale, because new calls are switched off (--no-llm, SYNDE_NO_LLM)")
+        else:
+            llm.check()
+
+
 def with_what_is_left(settings: Settings, result: dg.ExecuteInProcessResult) -> Settings:
     """The settings of the next Dagster run of the same call: what this one spent is taken off its budget."""
     tokens, cost = _spent(result.get_asset_materialization_events())
@@ -53,11 +73,11 @@ def with_what_is_left(settings: Settings, result: dg.ExecuteInProcessResult) -> 
 
 
 def _spent(events: Iterable[dg.DagsterEvent]) -> tuple[int, float]:
-    """Tokens and money that the run's reflections used; each partition's event says the same sum."""
+    """Tokens and money that the run's assets used; each partition's event of one asset says the same sum."""
+    said: dict[Any, dict[str, Any]] = {}
     for event in events:
-        found: dict[str, Any] = {
-            k: v.value for k, v in event.step_materialization_data.materialization.metadata.items()
-        }
+        found = event.step_materialization_data.materialization.metadata
         if f"{SPENT}cost" in found:
-            return found[f"{SPENT}tokens_in"] + found[f"{SPENT}tokens_out"], found[f"{SPENT}cost"]
-    return 0, 0.0
+            said[event.asset_key] = {name: value.value for name, value in found.items()}
+    tokens = sum(found[f"{SPENT}tokens_in"] + found[f"{SPENT}tokens_out"] for found in said.values())
+    return tokens, sum(found[f"{SPENT}cost"] for found in said.values())

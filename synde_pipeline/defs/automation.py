@@ -7,6 +7,7 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from synde_pipeline.defs.audit import memory_audit
+from synde_pipeline.defs.contrasts import trial_contrasts
 from synde_pipeline.defs.evaluation import eval_reports, promoted_model
 from synde_pipeline.defs.instance import fail_dead_runs
 from synde_pipeline.defs.logs import raw_logs
@@ -25,6 +26,8 @@ MAX_ATTEMPTS = 3
 """Failed or cancelled runs after which a cycle waits for a person."""
 
 DAILY_ASSETS = [raw_logs, reflections, memory_deltas, curated_memory, training_examples]
+FOLDS = [trial_contrasts, notes, training_buffer]
+"""What looks at all days at once, at the end of the daily chain."""
 CYCLE_ASSETS = [base_model, training_shards, adapters, merged_models, eval_reports, promoted_model]
 
 _RUNNING = [
@@ -38,7 +41,7 @@ _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 
 daily_job = dg.define_asset_job(
     "daily_chain",
-    selection=dg.AssetSelection.assets(*DAILY_ASSETS, notes, training_buffer, memory_audit),
+    selection=dg.AssetSelection.assets(*DAILY_ASSETS, *FOLDS, memory_audit),
     partitions_def=daily,
     description="A day's logs to memory, notes and examples; freezes training cycles at its end, audits the memory.",
 )

@@ -16,7 +16,7 @@ from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.parquet import TRAJECTORIES
 from synde_pipeline.memory.daily import DELTAS, MEMORY
-from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.memory.store import read_columns
 from synde_pipeline.models.compose import ADAPTERS, checked_entry, ledger_before
 from synde_pipeline.records import split_of
 from synde_pipeline.storage import Warehouse, read_json
@@ -50,9 +50,9 @@ def schema_is_current(synde: Synde) -> dg.AssetCheckResult:
 @dg.asset_check(asset=curated_memory)
 def memory_holds_train_tasks_only(synde: Synde) -> dg.AssetCheckResult:
     """No row of the memory ledger stems from a `gate` or `report` task."""
-    deltas, _ = read_ledger(synde.warehouse)
-    others = {delta.task_id for delta in deltas if delta.task_id and split_of(delta.task_id) != "train"}
-    return dg.AssetCheckResult(passed=not others, metadata={"rows": len(deltas), "leaked_tasks": len(others)})
+    tasks = read_columns(synde.warehouse, "task_id")["task_id"]
+    others = {task for task in tasks.unique().to_pylist() if task and split_of(task) != "train"}
+    return dg.AssetCheckResult(passed=not others, metadata={"rows": len(tasks), "leaked_tasks": len(others)})
 
 
 @dg.asset_check(asset=curated_memory)
@@ -89,7 +89,7 @@ def adapters_match_their_base(synde: Synde) -> dg.AssetCheckResult:
 def evaluated_tasks_were_never_learned(synde: Synde) -> dg.AssetCheckResult:
     """No task of any report is in memory, in a claimed example or in the base."""
     warehouse = synde.warehouse
-    learned = learned_tasks(warehouse, read_ledger(warehouse)[0])
+    learned = learned_tasks(warehouse, read_columns(warehouse, "task_id")["task_id"].unique().to_pylist())
     evaluated = set().union(*(_evaluated(warehouse, key) for key in warehouse.keys(REPORTS)))
     return _lineage_result([lambda: check_no_leak(evaluated, learned)])
 

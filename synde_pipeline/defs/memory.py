@@ -5,7 +5,7 @@ import dagster as dg
 from synde_pipeline.defs.partitions import daily, one_run
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, each_day
+from synde_pipeline.defs.stages import OWNERS, each_day, spent_since
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 
 
@@ -19,8 +19,9 @@ from synde_pipeline.memory.daily import publish_deltas, publish_memory
 )
 def memory_deltas(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """Curator operations and evidence of a day's `train` trajectories, with embeddings."""
-    warehouse, config = synde.warehouse, synde.settings.memory
-    return each_day(context, lambda day: publish_deltas(warehouse, day, config))
+    warehouse, config, before = synde.warehouse, synde.settings.memory, synde.llm.usage
+    result = each_day(context, lambda day: publish_deltas(warehouse, day, config))
+    return dg.MaterializeResult(metadata={**(result.metadata or {}), **spent_since(before, synde.llm)})
 
 
 @dg.asset(

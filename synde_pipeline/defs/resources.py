@@ -1,17 +1,32 @@
 """The one resource: settings and warehouse, read from the environment when a run starts."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import date
+from typing import Self
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from synde_pipeline.defs.instance import own_tags
+from synde_pipeline.llm import Llm
 from synde_pipeline.logs.tombstones import refuse_while_removing
+from synde_pipeline.memory.embed import asking_through
 from synde_pipeline.settings import Settings, load
 from synde_pipeline.storage import Warehouse
 
 
 class Synde(dg.ConfigurableResource):
     """Where a run reads and writes, and all knobs."""
+
+    _llm: Llm | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Self, None, None]:
+        """For as long as a run lasts, what it embeds through an endpoint counts against its budget too."""
+        self.setup_for_execution(context)
+        with asking_through(lambda: self.llm):
+            yield self
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Write into a run which process executes it: if that process is killed, nothing else notices."""
@@ -28,6 +43,17 @@ class Synde(dg.ConfigurableResource):
     def settings(self) -> Settings:
         """The settings of this run."""
         return Settings.model_validate_json(self.settings_json) if self.settings_json else load()
+
+    @property
+    def llm(self) -> Llm:
+        """The run's access to a language model: one budget for all its assets.
+
+        Raises:
+            InputError: money is limited and no price is known.
+        """
+        if self._llm is None:
+            self._llm = Llm(self.warehouse, self.settings.llm)
+        return self._llm
 
     @property
     def warehouse(self) -> Warehouse:

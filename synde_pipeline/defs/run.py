@@ -10,15 +10,13 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
-from synde_pipeline.defs.asking import days_to_go_on, with_what_is_left
-from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS
+from synde_pipeline.defs.asking import days_to_go_on, say_price_of_folds, with_what_is_left
+from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS, FOLDS
 from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
 from synde_pipeline.defs.logs import raw_logs
-from synde_pipeline.defs.notes import notes
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.training import training_buffer
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.evaluation.arms import REPORTS
 from synde_pipeline.evaluation.due import due_cycles, is_due
@@ -123,7 +121,9 @@ def run(
             done = _materialize(instance, llm_settings, DAILY_ASSETS, tags=span)
             llm_settings = with_what_is_left(llm_settings, done)
         say("notes, training buffer")
-        _materialize(instance, llm_settings, [notes, training_buffer], tags={}, forced=forced)
+        say_price_of_folds(warehouse, llm_settings, say)
+        done = _materialize(instance, llm_settings, FOLDS, tags={}, forced=forced)
+        materialize = partial(_materialize, instance, with_what_is_left(llm_settings, done))
         while due := due_cycles(warehouse):
             cycle = due[0]
             say(f"cycle {cycle.key}: base, shard, adapter, merged model, eval report")
@@ -202,7 +202,7 @@ def _materialize(
     synde = Synde(settings_json=settings.model_dump_json(), forced_domains=",".join(where.pop("forced", ())))
     try:
         result = dg.materialize(
-            [*DAILY_ASSETS, notes, training_buffer, *CYCLE_ASSETS, *CHECKS],
+            [*DAILY_ASSETS, *FOLDS, *CYCLE_ASSETS, *CHECKS],
             selection=dg.AssetSelection.assets(*chosen),
             resources={"synde": synde},
             instance=instance,

@@ -7,9 +7,12 @@ from typing import Any
 import dagster as dg
 
 from synde_pipeline.defs.resources import days_of
+from synde_pipeline.llm import Llm, Usage
 from synde_pipeline.storage import Header
 
 OWNERS = ["team:synde"]
+SPENT = "llm_run_"
+"""Prefix of the metadata that say what this run used, unlike `llm_...`: what the answers took whenever they came."""
 
 
 def all_days_of(asset: dg.AssetsDefinition) -> dg.AssetDep:
@@ -20,6 +23,12 @@ def all_days_of(asset: dg.AssetsDefinition) -> dg.AssetDep:
 def metadata_of(header: Header) -> dict[str, Any]:
     """Counts and content hash of an artefact, for Dagster's pages and plots."""
     return {**header.counts, "content_hash": dg.MetadataValue.text(header.content_hash)}
+
+
+def spent_since(before: Usage, llm: Llm) -> dict[str, Any]:
+    """What an asset used of its run's budget, as metadata; nothing where it had no need of a language model."""
+    used = llm.usage.since(before)
+    return {f"{SPENT}{name}": value for name, value in vars(used).items()} if used != Usage() else {}
 
 
 def each_day(

@@ -14,6 +14,7 @@ from synde_pipeline.lease import lease
 from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.cycles import find_cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
+from synde_pipeline.training.trust import Trust
 
 
 @dg.asset(
@@ -40,6 +41,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
             settings.buffer,
             standing=standing(warehouse),
             forced=list(filter(None, synde.forced_domains.split(","))),
+            trust=Trust.now(warehouse, settings.memory),
         )
     claimed = {cycle.domain for cycle in frozen}
     waiting = {f"waiting_{d}": buffer.n_signals(d) for d in buffer.unclaimed if d not in claimed}
@@ -50,6 +52,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
             "changed_after_claim": buffer.n_changed,
             "returned": len(buffer.returned),
             "stale_days": buffer.n_stale_days,
+            "left_out": buffer.n_left_out,
             "cycles": dg.MetadataValue.json([cycle.key for cycle in frozen]),
             **waiting,
         }

@@ -19,7 +19,7 @@ from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evalua
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.merge import CycleModel, cycle_model, fresh_merged
 from synde_pipeline.prompting import PromptEncoder
-from synde_pipeline.records import SCHEMA_VERSION, Delta, Trajectory
+from synde_pipeline.records import SCHEMA_VERSION, Trajectory
 from synde_pipeline.settings import EvaluationConfig, Settings
 from synde_pipeline.storage import Warehouse, read_json
 from synde_pipeline.training.cycles import Cycle, claimed_examples, cycles
@@ -51,7 +51,7 @@ def evaluate_cycle(
     last_day = learned_until(warehouse, cycle, base)
     chosen = evaluation_set(trajectories, cycle.domain, last_day)
     memory = memory_at(warehouse, settings.memory, known_to(warehouse, cycle.key))
-    n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.deltas))
+    n_checked = check_no_leak(chosen.task_ids, learned_tasks(warehouse, memory.ledger.task_ids))
     models = {False: lambda: CycleModel.plain(base.model), True: lambda: cycle_model(warehouse, cycle, base)}
     sums = replay_arms(models, base, chosen, memory, settings)
     return {
@@ -174,10 +174,10 @@ def learned_until(warehouse: Warehouse, cycle: Cycle, base: Base) -> date:
     return max([*days, *map(date.fromisoformat, base.header.info.get("days", ()))])
 
 
-def learned_tasks(warehouse: Warehouse, deltas: Iterable[Delta]) -> set[str]:
-    """Every task that memory, a claimed example or the base was learned from."""
+def learned_tasks(warehouse: Warehouse, remembered: Iterable[str]) -> set[str]:
+    """Every task that memory (these), a claimed example or the base was learned from."""
     base = warehouse.header(BASE, "")
-    learned = {delta.task_id for delta in deltas} | set(base.info.get("task_ids", ()) if base else ())
+    learned = set(remembered) | set(base.info.get("task_ids", ()) if base else ())
     for cycle in cycles(warehouse):
         learned |= {row["metadata"]["task_id"] for row in claimed_examples(warehouse, cycle.key)}
     return learned

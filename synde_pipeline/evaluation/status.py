@@ -10,7 +10,7 @@ from synde_pipeline.evaluation.query import sql
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE
-from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.banks import counts_as_of
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED
 from synde_pipeline.models.registry import champion
@@ -36,7 +36,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "superseded": _count(warehouse, SUPERSEDED),
         "reflections": _count(warehouse, REFLECTIONS),
         "stale_reflections": len(stale_reflections(warehouse, settings)),
-        "memory_items": len(Memory.load(warehouse, settings.memory).bank(date.max).items),
+        "memory_items": counts_as_of(warehouse, settings.memory, [date.max])[date.max]["active"],
         "examples": _count(warehouse, EXAMPLES),
         "cycles": len(cycles(warehouse)),
         "cycles_due": len(due_cycles(warehouse)),

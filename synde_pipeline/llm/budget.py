@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from synde_pipeline.errors import InputError, LlmBudgetError
 from synde_pipeline.settings import LlmConfig
@@ -24,6 +24,10 @@ class Usage:
         """The sum."""
         return type(self)(**{name: value + more.get(name, 0) for name, value in vars(self).items()})
 
+    def since(self, before: Self) -> Self:
+        """What was used after `before`."""
+        return self.plus(**{name: -value for name, value in vars(before).items()})
+
 
 @dataclass(frozen=True)
 class Price:
@@ -41,9 +45,31 @@ class Price:
         return f"{self.calls} new calls of at most {self.tokens} tokens{money}, repairs and repeated tries not counted"
 
 
-def cost_of(tokens_in: int, tokens_out: int, config: LlmConfig) -> float:
-    """Money for tokens."""
-    return (tokens_in * config.price_in + tokens_out * config.price_out) / 1e6
+class Spend(NamedTuple):
+    """What one try takes, or can take at most."""
+
+    tokens_in: int
+    tokens_out: int
+    cost: float
+
+    @property
+    def tokens(self) -> int:
+        """Of prompt and answer."""
+        return self.tokens_in + self.tokens_out
+
+
+NOTHING = Spend(0, 0, 0.0)
+
+
+def spend_of(tokens_in: int, tokens_out: int, config: LlmConfig) -> Spend:
+    """A chat completion of so many tokens."""
+    return Spend(tokens_in, tokens_out, (tokens_in * config.price_in + tokens_out * config.price_out) / 1e6)
+
+
+def embedding_spend(tokens: int, config: LlmConfig) -> Spend:
+    """Texts of so many tokens, embedded."""
+    price = config.price_in if config.price_embedding is None else config.price_embedding
+    return Spend(tokens, 0, tokens * price / 1e6)
 
 
 class Budget:
@@ -72,28 +98,26 @@ class Budget:
         with self._lock:
             self.usage = self.usage.plus(cached=1)
 
-    def reserve(self, most_in: int, most_out: int) -> None:
+    def reserve(self, most: Spend) -> None:
         """Set aside what one try can use at most.
 
         Raises:
             LlmBudgetError: with everything spent and set aside, that could be more than is allowed.
         """
-        tokens, cost = most_in + most_out, cost_of(most_in, most_out, self._config)
         with self._lock:
             spent = self.usage.tokens_in + self.usage.tokens_out
-            self._check("tokens", spent, self._reserved_tokens, tokens, self._config.max_tokens)
-            self._check("cost", self.usage.cost, self._reserved_cost, cost, self._config.max_cost)
-            self._reserved_tokens += tokens
-            self._reserved_cost += cost
+            self._check("tokens", spent, self._reserved_tokens, most.tokens, self._config.max_tokens)
+            self._check("cost", self.usage.cost, self._reserved_cost, most.cost, self._config.max_cost)
+            self._reserved_tokens += most.tokens
+            self._reserved_cost += most.cost
             self.usage = self.usage.plus(calls=1)
 
-    def settle(self, most_in: int, most_out: int, used: tuple[int, int]) -> None:
+    def settle(self, most: Spend, used: Spend) -> None:
         """Give back what was set aside, and count what was used."""
         with self._lock:
-            self._reserved_tokens -= most_in + most_out
-            self._reserved_cost -= cost_of(most_in, most_out, self._config)
-            cost = cost_of(*used, self._config)
-            self.usage = self.usage.plus(tokens_in=used[0], tokens_out=used[1], cost=cost)
+            self._reserved_tokens -= most.tokens
+            self._reserved_cost -= most.cost
+            self.usage = self.usage.plus(**used._asdict())
 
     def _check(self, what: str, spent: float, reserved: float, wanted: float, limit: float | None) -> None:
         if limit is None or spent + reserved + wanted <= limit:

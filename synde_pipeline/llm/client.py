@@ -1,18 +1,18 @@
 """`Llm`: ask for structured answers, from the cache where they are there, else within a budget."""
 
-import random
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from synde_pipeline.errors import LlmError, MissingAnswerError
-from synde_pipeline.llm.budget import Budget, Price, Usage, cost_of
+from synde_pipeline.llm.budget import NOTHING, Budget, Price, Usage, spend_of
 from synde_pipeline.llm.cache import Answer, read_answer, write_answer
 from synde_pipeline.llm.endpoint import Endpoint, Failure, Reply
 from synde_pipeline.llm.requests import Message, Request, key_of
+from synde_pipeline.llm.trying import insist
 from synde_pipeline.settings import LlmConfig
 from synde_pipeline.storage import Warehouse
 
@@ -20,7 +20,6 @@ T = TypeVar("T", bound=BaseModel)
 A = TypeVar("A")
 B = TypeVar("B")
 
-_LONGEST_PAUSE_S = 60.0
 _CHARS_PER_TOKEN = 8
 """Of a first answer that a repair shows: a server may ignore the limit of tokens."""
 _MOST_PROBLEMS = 8
@@ -41,13 +40,19 @@ class Llm:
     def __init__(self, warehouse: Warehouse, config: LlmConfig) -> None:
         self._warehouse, self._config = warehouse, config
         self._endpoint = Endpoint(config)
-        self._budget = Budget(config)
+        self.budget = Budget(config)
+        """The run's: whatever else asks for money in it shares this one."""
         self._stopped = threading.Event()
+
+    @property
+    def config(self) -> LlmConfig:
+        """Endpoint, parameters and limits."""
+        return self._config
 
     @property
     def usage(self) -> Usage:
         """What was used so far."""
-        return self._budget.usage
+        return self.budget.usage
 
     def check(self) -> None:
         """Refuse settings by which nobody can be asked, before anything is begun.
@@ -73,12 +78,8 @@ class Llm:
 
     def at_most(self, request: Request[Any], more_in: int = 0) -> Price:
         """What one call costs at most, with a prompt that is so many tokens longer."""
-        most_in, most_out = request.most_tokens + more_in, self._config.max_output_tokens
-        return Price(1, most_in + most_out, cost_of(most_in, most_out, self._config))
-
-    def missing(self, requests: Iterable[Request[T]]) -> list[Request[T]]:
-        """Those whose answers are not there yet."""
-        return [request for request in requests if self.cached(request) is None]
+        most = spend_of(request.most_tokens + more_in, self._config.max_output_tokens, self._config)
+        return Price(1, most.tokens, most.cost)
 
     def ask(self, request: Request[T]) -> T:
         """The answer: from the cache, or from the model, which may repair an invalid one once.
@@ -91,7 +92,7 @@ class Llm:
         """
         found = self.cached(request)
         if found is not None:
-            self._budget.note_cached()
+            self.budget.note_cached()
             return found
         if self._config.is_offline:
             raise MissingAnswerError(
@@ -151,44 +152,29 @@ class Llm:
         return [future.result() for future in futures]
 
     def _call(self, request: Request[Any]) -> Reply:
-        """Try until it works; failures that may pass are tried again after growing, random pauses."""
-        attempt = 0
-        while True:
-            attempt += 1
-            reply = self._attempt(request)
-            if isinstance(reply, Reply):
-                return reply
-            pause = self._pause(reply, attempt)
-            is_last = not reply.may_pass or attempt == self._config.attempts or pause > _LONGEST_PAUSE_S
-            if is_last or self._stopped.wait(pause):
-                break
+        reply, n = insist(lambda: self._attempt(request), self._config, self._stopped.wait)
+        if isinstance(reply, Reply):
+            return reply
         raise LlmError(
-            f"{self._config.model} did not answer about {_about(request)}: {reply.reason}, at try {attempt}",
+            f"{self._config.model} did not answer about {_about(request)}: {reply.reason}, at try {n}",
             expected="a chat completion from SYNDE_LLM_URL",
             remedy="run again to go on: answers that came are kept and cost nothing",
         )
 
     def _attempt(self, request: Request[Any]) -> Reply | Failure:
         """One try within the budget."""
-        most = request.most_tokens, self._config.max_output_tokens
-        self._budget.reserve(*most)
+        most = spend_of(request.most_tokens, self._config.max_output_tokens, self._config)
+        self.budget.reserve(most)
         used = most  # what cannot be known is counted as the most that it can be
         try:
             reply = self._endpoint.attempt(request.messages, request.format)
             if isinstance(reply, Reply):
-                used = reply.used or most
+                used = spend_of(*reply.used, self._config) if reply.used else most
             elif not reply.may_be_billed:
-                used = (0, 0)
+                used = NOTHING
         finally:
-            self._budget.settle(*most, used)
+            self.budget.settle(most, used)
         return reply
-
-    def _pause(self, failure: Failure, attempt: int) -> float:
-        """Seconds until the next try: as long as the server asks, else doubling, with half of it left to chance."""
-        if failure.wait_s is not None:
-            return failure.wait_s
-        longest = min(self._config.pause_s * 2 ** (attempt - 1), _LONGEST_PAUSE_S)
-        return longest * (0.5 + random.random() / 2)  # noqa: S311 - spreads tries, hides nothing
 
     def _keep(self, request: Request[Any], replies: list[Reply]) -> None:
         used = [reply.used or (0, 0) for reply in replies]

@@ -123,7 +123,7 @@ class Endpoint:
             if error.status_code == 400 and error.param == "max_tokens" and self._limit == "max_tokens":
                 self._limit = "max_completion_tokens"  # newer models refuse the older name
                 return Failure("the parameter max_tokens is not supported", may_pass=True, wait_s=0.0)
-            return _refused(error, self._client.api_key)
+            return refused(error, self._client.api_key)
         except (openai.APITimeoutError, httpx2.TimeoutException):
             return self._too_slow()
         except (openai.APIConnectionError, httpx2.TransportError) as error:
@@ -155,7 +155,8 @@ class Endpoint:
         return Failure(f"no answer within {self._config.timeout_s:g} s", may_pass=True, may_be_billed=True)
 
 
-def _refused(error: Any, key: str) -> Failure:
+def refused(error: Any, key: str) -> Failure:
+    """What a server's refusal says: its status and a short code, unless that holds the key."""
     status = error.status_code
     texts = [value for value in (error.code, error.type) if isinstance(value, str)]
     codes = [value for value in texts if _CODE.fullmatch(value) and key not in value]

@@ -5,21 +5,26 @@ compares them with what is there now; so it can be out of date, never wrong. Rem
 the same lease: what is folded from then on is not kept until it is done.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from synde_pipeline.lease import lease
 from synde_pipeline.logs.tombstones import active_path
-from synde_pipeline.memory.curate import Bank, Fold
+from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.embed import pinned_name
-from synde_pipeline.memory.ledger import Ledger
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.memory.store import delta_ids, read_rows, read_vectors
-from synde_pipeline.memory.vectors import KeptVectors
+from synde_pipeline.memory.standing import n_tokens
+from synde_pipeline.memory.store import read_columns, read_rows, read_vectors
+from synde_pipeline.memory.trial_contrasts import ARTEFACT as CONTRASTS
+from synde_pipeline.memory.trial_contrasts import advice_hash
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Header, Warehouse
@@ -37,17 +42,51 @@ def bank_as_of(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
         LineageError: a day's vectors are another embedder's.
     """
     check_embedder(warehouse, config)
-    kept = _kept(warehouse, as_of, _inputs(delta_ids(warehouse, as_of), config))
-    if kept is not None:
-        return kept
+    if header := _kept(warehouse, config, [as_of]).get(as_of):
+        return _read(warehouse, header)
     with lease(warehouse.root, BANKS):
-        inputs = _inputs(delta_ids(warehouse, as_of), config)
-        return _kept(warehouse, as_of, inputs) or _folded(warehouse, config, as_of)
+        header = _kept(warehouse, config, [as_of]).get(as_of)
+        return _read(warehouse, header) if header else next(_folded(warehouse, config, [as_of]))[0]
 
 
-def _inputs(ids: list[str], config: MemoryConfig) -> dict[str, str]:
-    settings = config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)}
-    return {"deltas": content_hash(sorted(ids)), "settings": content_hash(settings), "rules": _rules_hash()}
+def counts_as_of(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) -> dict[date, dict[str, int]]:
+    """What the banks as of some days hold: active items and their tokens, others, orphans.
+
+    Of kept banks only headers are read; the other days are folded from one reading of the ledger, and kept.
+
+    Raises:
+        LineageError: a day's vectors are another embedder's.
+    """
+    check_embedder(warehouse, config)
+    kept = _kept(warehouse, config, days)
+    if missing := sorted(set(days) - kept.keys()):
+        with lease(warehouse.root, BANKS):
+            kept |= {bank.as_of: header for bank, header in _folded(warehouse, config, missing)}
+    return {day: kept[day].counts for day in days}
+
+
+def _kept(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) -> dict[date, Header]:
+    """Headers of the days whose banks were folded from the deltas that are there now."""
+    headers = {day: header for day in days if (header := warehouse.header(BANKS, str(day)))}
+    if not headers:
+        return {}
+    rows = read_columns(warehouse, "delta_id", "effective_day", as_of=max(headers))
+    inputs = _inputs(rows, sorted(headers), config, advice_hash(warehouse))
+    return {day: header for day, header in headers.items() if header.inputs == inputs[day]}
+
+
+def _inputs(rows: pa.Table, days: Sequence[date], config: MemoryConfig, asked: str) -> dict[date, dict[str, str]]:
+    """Day -> what its bank is the fold of; the days are sorted."""
+    settings = content_hash(config.model_dump(exclude=_SHOWING) | {"embedder": pinned_name(config.embedder)})
+    columns = ("effective_day", "delta_id")
+    rows = rows.select(list(columns)).sort_by([(name, "ascending") for name in columns])
+    ends = np.searchsorted(rows["effective_day"].to_numpy(), np.array(days, "datetime64[D]"), side="right").tolist()
+    running, found = hashlib.sha256(), {}
+    for day, start, end in zip(days, [0, *ends], ends, strict=False):
+        running.update("".join(f"{name}\n" for name in rows["delta_id"].slice(start, end - start).to_pylist()).encode())
+        found[day] = {"deltas": running.hexdigest(), "settings": settings, "rules": _rules_hash()}
+        found[day] |= {CONTRASTS: asked} if asked else {}
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -56,42 +95,42 @@ def _rules_hash() -> str:
     return content_hash([file.read_text("utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))])
 
 
-def _kept(warehouse: Warehouse, as_of: date, inputs: dict[str, str]) -> Bank | None:
-    header = warehouse.header(BANKS, str(as_of))
-    if header is None or header.inputs != inputs:
-        return None
-    with (warehouse.folder(BANKS, str(as_of)) / _FILE).open(encoding="utf-8") as file:
+def _read(warehouse: Warehouse, header: Header) -> Bank:
+    with (warehouse.folder(BANKS, header.key) / _FILE).open(encoding="utf-8") as file:
         about = json.loads(next(file))
         items = tuple(MemoryItem.model_validate_json(line) for line in file)
     orphans = tuple((target, n) for target, n in about["orphans"])
-    n = header.counts["active"]
+    n, as_of = header.counts["active"], date.fromisoformat(header.key)
     return Bank(as_of, items[:n], about["n_deltas"], items[n:], orphans, tuple(about["digests"]))
 
 
-def _folded(warehouse: Warehouse, config: MemoryConfig, as_of: date) -> Bank:
-    table, vectors = read_rows(warehouse, as_of), read_vectors(warehouse, as_of)
-    ledger = Ledger.read(table)
-    known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
-    kept = KeptVectors(warehouse, pinned_name(config.embedder))
-    bank = Fold(ledger, config, Memory([], config, known, kept).embed).bank(as_of)
-    inputs = _inputs(table["delta_id"].to_pylist(), config)  # of the rows that were folded, whatever came meanwhile
-    header = Header(
-        artefact=BANKS,
-        key=str(as_of),
-        content_hash=content_hash({"bank": bank.bank_hash, "inputs": inputs}),
-        inputs=inputs,
-        counts={"active": len(bank.items), "others": len(bank.others), "orphans": len(bank.orphans)},
-        info={"bank_hash": bank.bank_hash, "embedder": pinned_name(config.embedder)},
-    )
+def _folded(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) -> Iterator[tuple[Bank, Header]]:
+    """Fold the banks of sorted days and keep them; under the lease."""
+    rows, vectors = read_rows(warehouse, days[-1]), read_vectors(warehouse, days[-1])
+    memory = Memory.read(warehouse, config, rows, vectors)
+    # Of what is folded, whatever comes meanwhile.
+    inputs = _inputs(rows, days, config, memory.advice.content_hash)
+    for bank in map(memory.bank, days):
+        header = Header(
+            artefact=BANKS,
+            key=str(bank.as_of),
+            content_hash=content_hash({"bank": bank.bank_hash, "inputs": inputs[bank.as_of]}),
+            inputs=inputs[bank.as_of],
+            counts={
+                "active": len(bank.items),
+                "tokens": sum(map(n_tokens, bank.items)),
+                "others": len(bank.others),
+                "orphans": len(bank.orphans),
+            },
+            info={"bank_hash": bank.bank_hash, "embedder": pinned_name(config.embedder)},
+        )
+        if not active_path(warehouse).exists():  # else these rows may hold what goes
+            warehouse.publish_folder(BANKS, str(bank.as_of), partial(_write, bank), lambda _, made=header: made)
+        yield bank, header
 
-    if active_path(warehouse).exists():  # these rows may hold what goes
-        return bank
 
-    def write(folder: Path) -> None:
-        (folder / _FILE).write_text("\n".join(_lines(bank)), "utf-8")
-
-    warehouse.publish_folder(BANKS, str(as_of), write, lambda _: header)
-    return bank
+def _write(bank: Bank, folder: Path) -> None:
+    (folder / _FILE).write_text("\n".join(_lines(bank)), "utf-8")
 
 
 def _lines(bank: Bank) -> Iterator[str]:

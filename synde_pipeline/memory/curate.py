@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from synde_pipeline.memory.domain import NOTHING, Folded, Tools, View, digest_of, fold_domain
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import Domain, Edit, Ledger
-from synde_pipeline.memory.sources import SOURCE, shut_out
+from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.rows import Domain
+from synde_pipeline.memory.sources import SOURCE
+from synde_pipeline.memory.trials import NOBODY_ASKED, Advice
 from synde_pipeline.records import Delta, MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
@@ -69,14 +71,22 @@ def fold(
 class Fold:
     """A ledger that can be folded as of any day. What a question does not touch is taken from earlier answers."""
 
-    def __init__(self, ledger: Ledger, config: MemoryConfig, embed: EmbedKeys, tools: Tools | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        config: MemoryConfig,
+        embed: EmbedKeys,
+        *,
+        advice: Advice = NOBODY_ASKED,
+        tools: Tools | None = None,
+    ) -> None:
         self.ledger = ledger
-        self._tools = tools or Tools(config, embed)
+        self._tools = tools or Tools(config, embed, advice)
         self._folded: dict[tuple[str, View], Folded] = {}
 
     def replaced(self, day: date, rows: Iterable[Delta] | pa.Table) -> "Fold":
         """The fold of a ledger with one day's rows replaced as a whole; keeps what that day does not touch."""
-        return Fold(self.ledger.replaced(day, rows), self._tools.config, self._tools.embed, self._tools)
+        return Fold(self.ledger.replaced(day, rows), self._tools.config, self._tools.embed, tools=self._tools)
 
     def bank(self, as_of: date, without_task: str | None = None) -> Bank:
         """The bank as of a day, of all domains, without a task."""
@@ -116,16 +126,7 @@ class Fold:
             or without_task in self.ledger.edit_tasks
             or bool((domain.tags.task == self.ledger.codes.get(without_task)).any())
         )
-        return View(last, without_task if is_known else None, self._quarantined(last))
-
-    def _quarantined(self, as_of: date) -> frozenset[str]:
-        """Source systems that a person shut out."""
-        edits = (edit for edits in self._of_sources for edit in edits if edit.is_human and edit.effective_day <= as_of)
-        return shut_out((edit.target, edit.value) for edit in edits)
-
-    @cached_property
-    def _of_sources(self) -> list[tuple[Edit, ...]]:
-        return [edits for target, edits in self.ledger.edits_of.items() if target.startswith(SOURCE)]
+        return View(last, without_task if is_known else None, self.ledger.quarantined(last))
 
     def _edits(self, view: View, known: frozenset[str]) -> tuple[int, Counter[str]]:
         """How many edits are seen, and those of items that are not there."""

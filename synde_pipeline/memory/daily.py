@@ -10,8 +10,9 @@ from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.edits import EDITS, edits_hash, read_edits
-from synde_pipeline.memory.embed import get_embedder, pinned_name
-from synde_pipeline.memory.store import replace_day, to_table
+from synde_pipeline.memory.embed import get_embedder, is_remote, pinned_name
+from synde_pipeline.memory.store import from_table, replace_day, to_table
+from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import content_hash
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import load_reflections
@@ -20,6 +21,9 @@ from synde_pipeline.storage import Header, Warehouse, write_atomically
 
 DELTAS = "memory_deltas"
 MEMORY = "curated_memory"
+
+Vectors = dict[str, NDArray[np.float32]]
+"""Text -> its vector, (dim,)."""
 
 
 def publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> Header:
@@ -51,22 +55,41 @@ def _publish_deltas(warehouse: Warehouse, day: date, config: MemoryConfig) -> He
         counts={"deltas": len(deltas), "lessons": sum(delta.op == "ADD" for delta in deltas)},
         info={"embedder": embedder},
     )
-    vectors = _vectors([delta.key_text for delta in deltas], embedder)
-    return warehouse.publish_table(header, to_table(deltas, vectors))
+    texts = [delta.key_text for delta in deltas]
+    known = _paid_for(warehouse, day, embedder, texts) if is_remote(embedder) else {}
+    return warehouse.publish_table(header, to_table(deltas, _vectors(texts, embedder, known)))
 
 
-def _vectors(texts: list[str], embedder: str) -> NDArray[np.float32] | None:
+def _vectors(texts: list[str], embedder: str, known: Vectors) -> NDArray[np.float32] | None:
     """A row for each text, equal texts embedded once; None for no texts: an empty day needs no model.
 
     What has no text (tags, most edits) has zeros for a vector: LanceDB takes no row without one.
     """
     if not texts:
         return None
-    encoder = get_embedder(embedder)
-    unique = sorted(set(texts) - {""})
-    found = dict(zip(unique, encoder.embed(unique), strict=True)) if unique else {}
-    found[""] = np.zeros(encoder.dim, np.float32)
+    missing = sorted(set(texts) - {""} - known.keys())
+    found = (
+        {**known, **dict(zip(missing, get_embedder(embedder).embed(missing), strict=True))} if missing else {**known}
+    )
+    if "" in texts:
+        dim = len(next(iter(found.values()))) if found else get_embedder(embedder).dim
+        found[""] = np.zeros(dim, np.float32)
     return np.stack([found[text] for text in texts])
+
+
+def _paid_for(warehouse: Warehouse, day: date, embedder: str, texts: list[str]) -> Vectors:
+    """Vectors of a day's texts by an embedder that costs: the day's own of before, those that are kept, and new ones.
+
+    So making a day again, or removing one of its trajectories, asks for nothing that was asked for before.
+    """
+    known: Vectors = {}
+    before = warehouse.header(DELTAS, str(day))
+    if before is not None and before.info["embedder"] == embedder:
+        deltas, vectors = from_table(warehouse.read_table(DELTAS, str(day)))
+        known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True) if delta.key_text}
+    kept = KeptVectors(warehouse, embedder)
+    missing = sorted(set(texts) - {""} - known.keys())
+    return {**known, **kept.find_or_ask(missing, get_embedder(embedder))} if missing else known
 
 
 def fresh_deltas(warehouse: Warehouse, day: date) -> Header:

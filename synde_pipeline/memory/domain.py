@@ -15,7 +15,8 @@ import numpy as np
 from synde_pipeline.memory.counts import Fared, Runs, Shown, count
 from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import RUNS, Domain, Edit, Ledger, Row, Unit, seen
+from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.rows import RUNS, Domain, Edit, Row, Unit, seen
 from synde_pipeline.memory.sources import distrust, listening, source_of
 from synde_pipeline.memory.standing import (
     NO_RULING,
@@ -29,6 +30,7 @@ from synde_pipeline.memory.standing import (
     standing,
 )
 from synde_pipeline.memory.tags import Tags, distinct
+from synde_pipeline.memory.trials import NOBODY_ASKED, Advice, with_advice
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
 
@@ -68,6 +70,7 @@ class Tools:
 
     config: MemoryConfig
     embed: EmbedKeys
+    advice: Advice = NOBODY_ASKED
     drafted: dict[Any, list[MemoryItem]] = field(default_factory=dict, repr=False)
     """Domain, unit and ids of its rows -> drafts."""
     latest: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
@@ -94,6 +97,8 @@ class _Worded(NamedTuple):
 def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Folded:
     """Fold the rows of one domain that a view shows."""
     known = {unit: seen(rows, view.as_of, view.without_task) for unit, rows in domain.units.items()}
+    if tools.advice.lessons:
+        known = with_advice(known, tools.advice, listening(view.quarantined, tools.config))
     drafted = {draft.item_id: draft for unit, rows in known.items() for draft in _drafts(unit, rows, view, tools)}
     ids = frozenset(name for draft in drafted.values() for name in (draft.item_id, *draft.merged))
     edits = _Edits(ledger, view, tools, ids)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from synde_pipeline.memory.contrast import contrasts
 from synde_pipeline.memory.embed import EmbedKeys
-from synde_pipeline.memory.ledger import RUNS, Unit
 from synde_pipeline.memory.lessons import lessons
 from synde_pipeline.memory.places import fold_place
 from synde_pipeline.memory.preconditions import preconditions
+from synde_pipeline.memory.rows import RUNS, Unit
 from synde_pipeline.memory.sources import WhyNot
 from synde_pipeline.memory.workflows import workflows
 from synde_pipeline.records import Delta, MemoryItem

@@ -17,7 +17,7 @@ from synde_pipeline.memory.edits import EDITS, adding, every_edit, record, rewri
 from synde_pipeline.memory.playbooks import Entry
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash, place_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
-from synde_pipeline.reflection.daily import publish_reflections
+from synde_pipeline.reflection.daily import reflect_without_calls
 from synde_pipeline.reflection.injection import why_suspect
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
@@ -43,13 +43,16 @@ def apply_edits(warehouse: Warehouse, settings: Settings, edits: Sequence[Delta]
 
 
 def publish_day(warehouse: Warehouse, settings: Settings, day: date) -> None:
-    """Publish the memory of a day, and what it is made from where that is not there: a day may be without logs."""
+    """Publish the memory of a day, and what it is made from where that is not there: a day may be without logs.
+
+    No language model is asked: logs that none has read yet wait for `synde run`, and the day is stale until then.
+    """
     if warehouse.header(RAW_LOGS, str(day)) is None:
         publish_raw_logs(warehouse, day)
     try:
         fresh_header(warehouse, REFLECTIONS, str(day), {RAW_LOGS: str(day)})
     except LineageError:
-        publish_reflections(warehouse, day, settings)
+        reflect_without_calls(warehouse, day, settings)
     publish_deltas(warehouse, day, settings.memory)
     publish_memory(warehouse, day)
 

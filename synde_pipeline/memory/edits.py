@@ -178,15 +178,23 @@ def every_edit(warehouse: Warehouse, as_of: date = date.max) -> list[Delta]:
     return [edit for day in edit_days(warehouse) if day <= as_of for edit in read_edits(warehouse, day)]
 
 
+def source_edits(warehouse: Warehouse, as_of: date = date.max) -> list[Delta]:
+    """People's edits about source systems until a day, in the order in which they count.
+
+    Raises:
+        LineageError: an edit was tampered with.
+    """
+    found = [(edit.at, edit.delta_id, edit) for edit in every_edit(warehouse, as_of) if edit.target.startswith(SOURCE)]
+    return [edit for *_, edit in sorted(found, key=lambda one: one[:2])]
+
+
 def quarantined_sources(warehouse: Warehouse, as_of: date) -> frozenset[str]:
     """Source systems that a person had shut out by a day.
 
     Raises:
         LineageError: an edit was tampered with.
     """
-    edits = every_edit(warehouse, as_of)
-    said = sorted((edit.at, edit.delta_id, edit.target, edit.value) for edit in edits if edit.at)
-    return shut_out((target, value) for *_, target, value in said)
+    return shut_out((edit.target, edit.value) for edit in source_edits(warehouse, as_of))
 
 
 def edit_days(warehouse: Warehouse) -> list[date]:

@@ -6,7 +6,9 @@ with the version of the weights too, so that vectors of two embedders never meet
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synde_pipeline.errors import LineageError
+from synde_pipeline.llm import Budget, Llm
 from synde_pipeline.settings import LlmConfig, load
 
 EmbedKeys = Callable[[list[str]], NDArray[np.float32]]
@@ -61,8 +64,24 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
-_loaded: dict[tuple[str, LlmConfig | None], Embedder] = {}
+_loaded: dict[tuple[str, LlmConfig | None, Budget | None], Embedder] = {}
 _loading = Lock()
+_asking: ContextVar[Callable[[], Llm] | None] = ContextVar("asking", default=None)
+
+
+@contextmanager
+def asking_through(llm: Callable[[], Llm]) -> Iterator[None]:
+    """Within the block, `openai:` embedders of this thread take the endpoint and the budget of a run's `Llm`."""
+    before = _asking.set(llm)
+    try:
+        yield
+    finally:
+        _asking.reset(before)
+
+
+def is_remote(name: str) -> bool:
+    """Whether an embedder, by its setting, asks an endpoint: each new text costs."""
+    return name.startswith("openai:")
 
 
 def get_embedder(name: str, endpoint: LlmConfig | None = None) -> Embedder:
@@ -70,7 +89,7 @@ def get_embedder(name: str, endpoint: LlmConfig | None = None) -> Embedder:
 
     Args:
         name: as the setting has it, or pinned.
-        endpoint: for `openai:<model>`; None takes the environment's.
+        endpoint: for `openai:<model>`; None takes that of `asking_through`, else the environment's.
 
     Raises:
         EmbedderError: weights are missing, or in a form that is not supported.
@@ -85,10 +104,14 @@ def get_embedder(name: str, endpoint: LlmConfig | None = None) -> Embedder:
             expected=name,
             remedy="put the weights back, or `synde run` to embed every landed day again",
         )
+    budget = None
+    if is_remote(name) and endpoint is None:
+        run = _asking.get()
+        endpoint, budget = (run().config, run().budget) if run else (load().llm, None)
     with _loading:
-        if (pinned, endpoint) not in _loaded:
-            _loaded[pinned, endpoint] = _load(plain, endpoint)
-        return _loaded[pinned, endpoint]
+        if (pinned, endpoint, budget) not in _loaded:
+            _loaded[pinned, endpoint, budget] = _load(plain, endpoint, budget)
+        return _loaded[pinned, endpoint, budget]
 
 
 def pinned_name(name: str) -> str:
@@ -106,7 +129,7 @@ def pinned_name(name: str) -> str:
     return f"{name}@{(version or weights_hash(Path(rest)))[:12]}"
 
 
-def _load(name: str, endpoint: LlmConfig | None) -> Embedder:
+def _load(name: str, endpoint: LlmConfig | None, budget: Budget | None) -> Embedder:
     from synde_pipeline.memory.encoders import Encoder, packaged_folder
 
     kind, _, rest = name.partition(":")
@@ -115,5 +138,5 @@ def _load(name: str, endpoint: LlmConfig | None) -> Embedder:
     if kind == "openai":
         from synde_pipeline.memory.remote import RemoteEmbedder
 
-        return RemoteEmbedder(rest, endpoint or load().llm)
+        return RemoteEmbedder(rest, endpoint or load().llm, budget)
     return Encoder(name, Path(rest) if kind == "st" else packaged_folder())

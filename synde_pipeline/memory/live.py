@@ -4,8 +4,10 @@ import os
 from threading import Lock
 
 from synde_pipeline.memory.daily import MEMORY
+from synde_pipeline.memory.notebook import ARTEFACT as NOTES
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import memory_folder
+from synde_pipeline.memory.trial_contrasts import ARTEFACT as CONTRASTS
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
 
@@ -49,9 +51,10 @@ class LiveMemory:
 
 
 def version_of(warehouse: Warehouse) -> _Version:
-    """What changes whenever a day of the memory is published: its headers and the store's version files."""
+    """What changes whenever a part of the memory is published: headers, and the store's version files."""
     files = [path / "current.json" for path in (warehouse.root / MEMORY).glob("day=*")]
     files += memory_folder(warehouse).glob("*.lance/_versions/*.manifest")
+    files += [warehouse.table_path(CONTRASTS, ""), warehouse.path(NOTES) / "current.json"]
     found = set()
     for file in files:
         try:

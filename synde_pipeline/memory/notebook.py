@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.llm import rule_of
+from synde_pipeline.llm import Llm, Price, rule_of
 from synde_pipeline.memory.edits import quarantined_sources
 from synde_pipeline.memory.notes import Example, Learner, RuleLearner
-from synde_pipeline.memory.notes_llm import AskFor, LlmLearner
+from synde_pipeline.memory.notes_llm import AskFor, LlmLearner, Pricing
 from synde_pipeline.memory.notes_text import Wording, n_words
 from synde_pipeline.memory.sources import distrust, source_of
 from synde_pipeline.records import Reflection, content_hash, place_of, split_of
@@ -34,30 +34,22 @@ MIN_TASKS = 2
 """Tasks of one window that a new sentence rests on."""
 
 
-def runs_of(reflections: Iterable[Reflection], as_of: date, *, without_task: str | None = None) -> list[Reflection]:
+def runs_of(
+    reflections: Iterable[tuple[date, Reflection]], as_of: date, *, without_task: str | None = None
+) -> list[Reflection]:
     """What notes as of a day may know: runs of `train` tasks that ended one way or the other, in canonical order.
 
     Args:
-        reflections: any order; of equal uids the one known first counts.
+        reflections: the day that holds each, any order; of a uid that two days hold (one of them is stale) the one
+            known first counts, then that of the earlier day, as in the memory's ledger.
         as_of: later effective days are not seen.
         without_task: task that the notes must know nothing of.
     """
     runs: dict[str, Reflection] = {}
-    for run in sorted(reflections, key=_canonical):
-        if (
-            run.effective_day <= as_of
-            and run.outcome in ENDS
-            and run.task_id != without_task
-            and split_of(run.task_id) == "train"
-        ):
+    for _, run in sorted(reflections, key=lambda held: (held[1].effective_day, held[1].trace_uid, held[0])):
+        if run.effective_day <= as_of and split_of(run.task_id) == "train":
             runs.setdefault(run.trace_uid, run)
-    return list(runs.values())
-
-
-def _canonical(run: Reflection) -> tuple[Any, ...]:
-    """Day and uid; where two days hold a uid, because one of them is stale, all that notes read of a run decides."""
-    read = (run.outcome, run.task_id, run.path, run.n_tool_errors, run.n_repeated_failures, run.scope)
-    return run.effective_day, run.trace_uid, *read
+    return [run for run in runs.values() if run.outcome in ENDS and run.task_id != without_task]
 
 
 def example_of(run: Reflection, weight: float = 1) -> Example:
@@ -116,18 +108,19 @@ def notebook(
     ask_for: AskFor | None = None,
 ) -> str:
     """A domain's notes as of any day, from the reflections in the warehouse."""
-    runs = (run for run in _trusted(warehouse, as_of, settings.memory) if run.domain == domain)
-    return notes_of(runs_of(runs, as_of, without_task=without_task), settings.notes, ask_for)
+    runs = runs_of(trusted(warehouse, as_of, settings.memory), as_of, without_task=without_task)
+    return notes_of([run for run in runs if run.domain == domain], settings.notes, ask_for)
 
 
-def _trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[Reflection]:
-    """Reflections up to a day, without those of sources that the settings do not trust or a person shut out."""
+def trusted(warehouse: Warehouse, as_of: date, config: MemoryConfig) -> Iterator[tuple[date, Reflection]]:
+    """Reflections up to a day, and the days that hold them, but for sources not trusted or shut out by a person."""
     out = quarantined_sources(warehouse, as_of)
     for key in warehouse.keys(REFLECTIONS):
         if key <= str(as_of):
-            for run in load_reflections(warehouse, date.fromisoformat(key)):
+            day = date.fromisoformat(key)
+            for run in load_reflections(warehouse, day):
                 if not distrust(source_of(run.trace_uid), out, config):
-                    yield run
+                    yield day, run
 
 
 def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | None = None) -> Header:
@@ -136,22 +129,15 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
     Raises:
         InputError: a language model should learn, and there is none to ask.
     """
-    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
-    inputs = {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}
     config = settings.notes
-    rule = {
-        "config": config.model_dump(mode="json"),
-        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
-        "quarantined": sorted(quarantined_sources(warehouse, date.max)),
-        "llm": rule_of(settings.llm) if config.engine == "llm" else {},
-    }
+    inputs, rule = _made_from(warehouse, settings)
     known = warehouse.header(ARTEFACT, "")
     if known is not None and known.inputs == inputs and known.info["rule"] == rule:
         return known
-    domains: dict[str, list[Reflection]] = {}
-    for run in runs_of(_trusted(warehouse, date.max, settings.memory), date.max):
-        domains.setdefault(run.domain, []).append(run)
-    pages = {domain: page_of(domain, runs, notes_of(runs, config, ask_for)) for domain, runs in sorted(domains.items())}
+    pages = {
+        domain: page_of(domain, runs, notes_of(runs, config, ask_for))
+        for domain, runs in _by_domain(warehouse, settings).items()
+    }
 
     def write(folder: Path) -> None:
         for domain, page in pages.items():
@@ -165,6 +151,35 @@ def publish_notes(warehouse: Warehouse, settings: Settings, ask_for: AskFor | No
         return Header(artefact=ARTEFACT, key="", content_hash=hashed, inputs=inputs, counts=counts, info=info)
 
     return warehouse.publish_folder(ARTEFACT, "", write, describe)
+
+
+def price_of_notes(warehouse: Warehouse, settings: Settings, llm: Llm) -> Price:
+    """What the notes of every domain would cost at most by new calls."""
+    price = Price()
+    for runs in _by_domain(warehouse, settings).values() if settings.notes.engine == "llm" else ():
+        pricing = Pricing(llm, settings.notes)
+        notes_of(runs, settings.notes, pricing.ask_for)
+        price += pricing.price
+    return price
+
+
+def _made_from(warehouse: Warehouse, settings: Settings) -> tuple[dict[str, str], dict[str, Any]]:
+    """The inputs of the notes, and the settings that they follow."""
+    headers = {key: header for key in warehouse.keys(REFLECTIONS) if (header := warehouse.header(REFLECTIONS, key))}
+    return {REFLECTIONS: content_hash({key: header.content_hash for key, header in headers.items()})}, {
+        "config": settings.notes.model_dump(mode="json"),
+        "trust": settings.memory.model_dump(mode="json", include={"trust", "min_trust", "guards"}),
+        "quarantined": sorted(quarantined_sources(warehouse, date.max)),
+        "llm": rule_of(settings.llm) if settings.notes.engine == "llm" else {},
+    }
+
+
+def _by_domain(warehouse: Warehouse, settings: Settings) -> dict[str, list[Reflection]]:
+    """All runs that the notes may know, in canonical order."""
+    domains: dict[str, list[Reflection]] = {}
+    for run in runs_of(trusted(warehouse, date.max, settings.memory), date.max):
+        domains.setdefault(run.domain, []).append(run)
+    return dict(sorted(domains.items()))
 
 
 def page_of(domain: str, runs: Sequence[Reflection], notes: str) -> dict[str, Any]:
@@ -186,7 +201,8 @@ def page_of(domain: str, runs: Sequence[Reflection], notes: str) -> dict[str, An
 def markdown(page: dict[str, Any]) -> str:
     """Notes as people read them."""
     lines = [f"# Notes: {page['domain']}", ""]
-    lines += [f"As of {page['as_of']}: {page['n_runs']} runs of {page['n_tasks']} tasks. In brackets: tasks.", ""]
+    about = f"As of {page['as_of']}: {page['n_runs']} runs of {page['n_tasks']} tasks."
+    lines += [f"{about} In brackets: tasks; older ones may count less.", ""]
     lines += [f"- {_escaped(sentence['text'])}" for sentence in page["sentences"]] or ["Nothing yet."]
     return "\n".join(lines) + "\n"
 

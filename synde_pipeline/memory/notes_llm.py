@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from synde_pipeline.llm import Llm, Message, Request
+from synde_pipeline.llm import Llm, Message, Price, Request
 from synde_pipeline.memory.notes import Example
 from synde_pipeline.memory.notes_text import Wording, kept, within_budget
 from synde_pipeline.settings import NotesConfig
@@ -40,6 +40,8 @@ Examples, each with its conditions and what it turned out to be:
 {examples}
 
 Write the rules that these examples support best, the best supported first, at most {most}."""
+_NEW = "New rules, from several batches of new examples:"
+"""Only a revision says so."""
 _REVISION = """\
 The notebook so far:
 {notes}
@@ -88,6 +90,37 @@ def asking(llm: Llm) -> AskFor:
     """Put prompts to a language model; removing a trajectory removes the answers that it had part in."""
 
     def ask_for(uids: Sequence[str]) -> Ask:
-        return lambda turns, shape: llm.ask(Request(tuple(Message(*turn) for turn in turns), shape, tuple(uids)))  # type: ignore[arg-type]
+        return lambda turns, shape: llm.ask(_request(turns, shape, uids))
 
     return ask_for
+
+
+class Pricing:
+    """Stands for a language model and adds up what one notebook would cost at most; what is there costs nothing.
+
+    A missing answer is taken for an empty one. The revisions behind it depend on it: each of them counts, with all
+    that it may quote.
+    """
+
+    def __init__(self, llm: Llm, config: NotesConfig) -> None:
+        self._llm, self._quoted = llm, (config.accumulation + 2) * llm.config.max_output_tokens
+        self._counted: set[Request[NotesAnswer]] = set()
+        self.price = Price()
+        """So far."""
+
+    def ask_for(self, uids: Sequence[str]) -> Ask:
+        """As `asking` does."""
+        return lambda turns, shape: self._answer(_request(turns, shape, uids), is_revision=_NEW in turns[-1][1])
+
+    def _answer(self, request: Request[NotesAnswer], *, is_revision: bool) -> NotesAnswer:
+        if is_revision and self.price.calls:
+            self.price += self._llm.at_most(request, more_in=self._quoted)
+            return NotesAnswer(sentences=[])
+        if request not in self._counted:
+            self._counted.add(request)
+            self.price += self._llm.price(request)
+        return self._llm.cached(request) or NotesAnswer(sentences=[])
+
+
+def _request(turns: Sequence[Turn], shape: type[NotesAnswer], uids: Sequence[str]) -> Request[NotesAnswer]:
+    return Request(tuple(Message(*turn) for turn in turns), shape, tuple(uids))  # type: ignore[arg-type]

@@ -3,14 +3,15 @@
 What holds at the place of the task comes first; what holds all over its domain fills up.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import chain
 from threading import RLock
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from synde_pipeline.memory.bounded import Bounded
@@ -19,8 +20,12 @@ from synde_pipeline.memory.daily import check_embedder
 from synde_pipeline.memory.domain import Folded
 from synde_pipeline.memory.embed import get_embedder, pinned_name
 from synde_pipeline.memory.ledger import Ledger
-from synde_pipeline.memory.select import Answer, Shelf, select
-from synde_pipeline.memory.store import read_ledger
+from synde_pipeline.memory.notes_shown import ShownNotes
+from synde_pipeline.memory.select import Answer, PassedOver, Recalled, Shelf, select
+from synde_pipeline.memory.standing import n_tokens
+from synde_pipeline.memory.store import read_rows, read_vectors
+from synde_pipeline.memory.trial_contrasts import read_advice
+from synde_pipeline.memory.trials import NOBODY_ASKED, Advice
 from synde_pipeline.memory.vectors import KeptVectors
 from synde_pipeline.records import Delta, MemoryItem, Trajectory, place_of
 from synde_pipeline.settings import MemoryConfig
@@ -33,6 +38,7 @@ _MOST_TASKS = 2**14
 
 _WORKS, _FAILS, _ANYWHERE = "works at the place", "fails at the place", "holds all over the domain"
 """Reasons to show an item."""
+_NOTEBOOK = "the domain's notebook"
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,16 @@ class Query:
 class Memory:
     """The ledger in memory, with cached shelves and vectors. Answers for any day, task and place, in any thread."""
 
-    deltas: list[Delta]
+    ledger: Ledger
     config: MemoryConfig
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Text -> unit vector, filled from the ledger and grown by need."""
     kept: KeptVectors | None = field(default=None, repr=False, compare=False)
     """Where vectors of texts that the fold words outlive this process."""
+    advice: Advice = NOBODY_ASKED
+    """What a language model said of several trials of a task."""
+    notes: ShownNotes | None = field(default=None, repr=False, compare=False)
+    """The notebooks, where they are for prompts."""
     _shelves: Bounded[tuple[int, str], tuple[Folded, Shelf]] = field(
         default_factory=lambda: Bounded(_MOST_ITEMS, lambda kept: 1 + len(kept[1].items)), repr=False
     )
@@ -76,9 +86,22 @@ class Memory:
             LineageError: a day's vectors are another embedder's; the two cannot be compared.
         """
         check_embedder(warehouse, config)
-        deltas, vectors = read_ledger(warehouse)
-        known = {delta.key_text: vector for delta, vector in zip(deltas, vectors, strict=True)}
-        return cls(deltas, config, known, KeptVectors(warehouse, pinned_name(config.embedder)))
+        return cls.read(warehouse, config, read_rows(warehouse), read_vectors(warehouse))
+
+    @classmethod
+    def read(
+        cls, warehouse: Warehouse, config: MemoryConfig, rows: pa.Table, vectors: Mapping[str, NDArray[np.float32]]
+    ) -> "Memory":
+        """The memory of rows of a warehouse's ledger, given vectors of lessons and runs by their ids."""
+        ledger = Ledger.read(rows)
+        known = {row.delta.key_text: vectors[row.delta_id] for row in ledger.rows if row.delta_id in vectors}
+        kept = KeptVectors(warehouse, pinned_name(config.embedder))
+        return cls(ledger, config, known, kept, read_advice(warehouse), ShownNotes.of(warehouse, config))
+
+    @classmethod
+    def of(cls, deltas: Iterable[Delta], config: MemoryConfig) -> "Memory":
+        """The memory of deltas that lie in no warehouse."""
+        return cls(Ledger.of(deltas), config)
 
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
         """Embed texts through the cache; returns shape (n, dim). The embedder is loaded when a text is new."""
@@ -90,21 +113,22 @@ class Memory:
                 self.vectors |= self.kept.find(missing)
                 missing = [text for text in missing if text not in self.vectors]
             if missing:
-                found = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))
-                self.vectors |= found
+                embedder = get_embedder(self.config.embedder)
                 if self.kept:
-                    self.kept.add(found)
+                    self.vectors |= self.kept.find_or_ask(missing, embedder)
+                else:
+                    self.vectors |= dict(zip(missing, embedder.embed(missing), strict=True))
             return np.stack([self.vectors[text] for text in texts])
 
     @property
     def domains(self) -> list[str]:
         """Domains that the ledger speaks of, sorted."""
-        return sorted({delta.domain for delta in self.deltas})
+        return sorted(self.ledger.domains)
 
     @property
     def last_day(self) -> date | None:
         """The day from which on nothing more becomes known; None for an empty ledger."""
-        return max((delta.effective_day for delta in self.deltas), default=None)
+        return self.ledger.last_day
 
     def bank(self, as_of: date, *, without_task: str | None = None) -> Bank:
         """The bank as of a day, items of all places included."""
@@ -140,10 +164,23 @@ class Memory:
         heads = [next(walk, None) if top_k else None for walk in walks]
         tasks = [query.task for query, head in zip(queries, heads, strict=True) if head]
         vectors = self._embed_tasks(tasks)  # all at once, and none where there is nothing to compare with
-        return [
+        found = [
             select(vectors[query.task], chain([head], walk), top_k, self.config) if head else Answer()
             for query, head, walk in zip(queries, heads, walks, strict=True)
         ]
+        if self.notes is None or not top_k:
+            return found
+        return [self._with_notes(query, answer) for query, answer in zip(queries, found, strict=True)]
+
+    def _with_notes(self, query: Query, answer: Answer) -> Answer:
+        """The answer with the domain's notebook behind it, if there is one for this task and it fits."""
+        item = self.notes.item(query.domain, query.as_of, query.without_task) if self.notes else None
+        if item is None:
+            return answer
+        room, used = self.config.recall_tokens, sum(map(n_tokens, answer.items))
+        if room is not None and used + n_tokens(item) > room:
+            return replace(answer, passed_over=(*answer.passed_over, PassedOver(item, 0.0, "budget")))
+        return replace(answer, shown=(*answer.shown, Recalled(item, 0.0, _NOTEBOOK)))
 
     def recall_before(self, trajectory: Trajectory) -> list[MemoryItem]:
         """What memory would have shown at the start of a trajectory: as of the day before, without its own task."""
@@ -158,7 +195,7 @@ class Memory:
     @cached_property
     def fold(self) -> Fold:
         """The ledger, folded as of any day."""
-        return Fold(Ledger.of(self.deltas), self.config, self.embed)
+        return Fold(self.ledger, self.config, self.embed, advice=self.advice)
 
     def _shelf(self, query: Query, scope: str) -> Shelf:
         """The active items of a place, or those that hold all over the domain, as they are to a query."""
@@ -182,7 +219,8 @@ class Memory:
 
     def _embed_tasks(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors of tasks: there is no end to them, so the oldest are forgotten."""
-        found = {text: vector for text in texts if (vector := self._asked.peek(text)) is not None}
+        known = {text: self.vectors[text] for text in texts if text in self.vectors}  # the ledger's own tasks
+        found = known | {text: vector for text in texts if (vector := self._asked.peek(text)) is not None}
         missing = sorted(set(texts) - found.keys())
         if missing:
             new = dict(zip(missing, get_embedder(self.config.embedder).embed(missing), strict=True))

@@ -21,7 +21,7 @@ from functools import lru_cache
 from math import exp, lgamma, log
 from typing import NamedTuple
 
-from synde_pipeline.memory.ledger import Edit
+from synde_pipeline.memory.rows import Edit
 from synde_pipeline.prompting.parts import item_text
 from synde_pipeline.records import MemoryItem, Status
 from synde_pipeline.settings import MemoryConfig

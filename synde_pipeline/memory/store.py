@@ -155,18 +155,18 @@ def read_ledger(warehouse: Warehouse, as_of: date | None = None) -> tuple[list[D
     return from_table(_known(warehouse, as_of, DELTAS.names))
 
 
-def delta_ids(warehouse: Warehouse, as_of: date) -> list[str]:
-    """Ids of all deltas known as of a day."""
-    return _known(warehouse, as_of, ["delta_id"])["delta_id"].to_pylist()
+def read_columns(warehouse: Warehouse, *names: str, as_of: date | None = None) -> pa.Table:
+    """Some columns of all deltas known as of a day (all days when None)."""
+    return _known(warehouse, as_of, list(names))
 
 
-def read_rows(warehouse: Warehouse, as_of: date) -> pa.Table:
-    """All deltas known as of a day, without their vectors."""
+def read_rows(warehouse: Warehouse, as_of: date | None = None) -> pa.Table:
+    """All deltas known as of a day (all days when None), without their vectors."""
     return _known(warehouse, as_of, [name for name in DELTAS.names if name != "vector"])
 
 
-def read_vectors(warehouse: Warehouse, as_of: date) -> dict[str, NDArray[np.float32]]:
-    """Ids of the lessons and runs known as of a day -> their vectors, (dim,)."""
+def read_vectors(warehouse: Warehouse, as_of: date | None = None) -> dict[str, NDArray[np.float32]]:
+    """Ids of the lessons and runs known as of a day (all days when None) -> their vectors, (dim,)."""
     rows = _known(warehouse, as_of, ["delta_id", "vector"], "op in ('ADD', 'EVIDENCE')")
     return dict(zip(rows["delta_id"].to_pylist(), _vectors(rows), strict=True))
 

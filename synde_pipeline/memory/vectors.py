@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from synde_pipeline.logs.tombstones import active_path
+from synde_pipeline.memory.embed import Embedder
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Warehouse, write_atomically
 
 VECTORS = "memory_vectors"
 _MOST_FILES = 32
 """From then on they are written as one."""
+_BATCH = 512
+"""Texts that are embedded between two writes."""
 
 
 class KeptVectors:
@@ -38,6 +41,17 @@ class KeptVectors:
     def find(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors of those texts that are known, (dim,) each."""
         return {text: self._found[key] for text in texts if (key := _key(text)) in self._found}
+
+    def find_or_ask(self, texts: Sequence[str], embedder: Embedder) -> dict[str, NDArray[np.float32]]:
+        """The vectors of texts; new ones are kept batch by batch, so that a failure loses none that came."""
+        found = self.find(texts)
+        missing = [text for text in texts if text not in found]
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            new = dict(zip(batch, embedder.embed(batch), strict=True))
+            self.add(new)
+            found |= new
+        return found
 
     def add(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Keep vectors."""

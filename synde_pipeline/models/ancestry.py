@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
+from synde_pipeline.memory.banks import bank_as_of
 from synde_pipeline.memory.daily import DELTAS, MEMORY
-from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED
 from synde_pipeline.models.registry import champion
@@ -163,7 +163,7 @@ def graph_of(warehouse: Warehouse, config: MemoryConfig) -> Graph:
         graph.hashes[Node(header.artefact, header.key)] = header.content_hash
         _add_header(graph, warehouse, header)
     _add_trajectories(graph, warehouse)
-    for item in Memory.load(warehouse, config).bank(date.max).items:
+    for item in bank_as_of(warehouse, config, date.max).items:
         graph.hashes[Node(ITEMS, item.item_id)] = item.item_id
         for support in item.supports:
             graph.add(Node(TRAJECTORIES, support.trace_uid), Node(ITEMS, item.item_id), "evidence for")

@@ -111,7 +111,10 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         r"\b(?:repeat|print|output) (?:everything|all|the (?:text|words)) (?:above|before)\b",
         r"\bcat\s+(?:~|/etc|/home|/root|\.)\S*(?:passwd|shadow|\.env|\.ssh|id_rsa|credentials)",
         r"\bhidden prompt\b",
-        r"\bask (?:\w+ )?for (?:another|the|their|his|her) (?:card|password|pin\b|cvv|ssn|social security)",
+        # A card identifies its member, so agents ask for it; a thief wants its secret, or one more card.
+        r"\bask (?:\w+ ){0,2}for (?:another|the|their|his|her) (?:[\w']+ ){0,2}"
+        r"(?:password|pin\b|cvv|ssn|social security)",
+        r"\bask (?:\w+ ){0,2}for another (?:\w+ )?card\b",
     ),
     "hides from the user or skips a check": (
         r"\b(?:do not|don't|never|without|avoid)\b[^.\n]{0,12}"

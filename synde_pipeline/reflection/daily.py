@@ -19,7 +19,7 @@ ARTEFACT = "reflections"
 RULE = "reflector"
 """Input of every day: the hash of the settings that its reflections follow."""
 
-_LESSON = pa.struct(
+LESSON = pa.struct(
     [
         pa.field(name, pa.string(), nullable=False)
         for name in ("kind", "scope", "title", "description", "content", "suspect")
@@ -53,7 +53,7 @@ REFLECTIONS = pa.schema(
         pa.field("n_tool_errors", pa.int32(), nullable=False),
         pa.field("n_repeated_failures", pa.int32(), nullable=False),
         pa.field("features", pa.list_(pa.string()), nullable=False),
-        pa.field("lessons", pa.list_(_LESSON), nullable=False),
+        pa.field("lessons", pa.list_(LESSON), nullable=False),
     ]
 )
 
@@ -154,22 +154,28 @@ def _is_current(warehouse: Warehouse, key: str, rule: str) -> bool:
     return found.inputs.get(RAW_LOGS) == raw.content_hash and found.inputs.get(RULE) == rule
 
 
-def reflect_again(warehouse: Warehouse, day: date) -> Header:
-    """Reflect on a day's raw logs with the settings that it was reflected on before, without new calls.
+def reflect_without_calls(warehouse: Warehouse, day: date, settings: Settings) -> Header:
+    """Reflect on a day's raw logs without new calls: nobody who is not about to pay is made to.
 
-    Where an answer is missing (logs that no model has read yet), the reflections that are there stay, and the day is
-    stale until it is materialised.
+    Where an answer is missing (logs that no model has read yet), the reflections that are there stay, those of logs
+    that are gone excepted, and the day is stale until it is materialised.
     """
-    header = warehouse.header(ARTEFACT, str(day))
     try:
-        return publish_reflections(warehouse, day, _settings_of(header))
+        return publish_reflections(warehouse, day, settings.without_calls())
     except MissingAnswerError:
-        assert header is not None  # noqa: S101 - without it there are no settings that ask
-        raw = fresh_header(warehouse, RAW_LOGS, str(day), {})
+        raw, header = fresh_header(warehouse, RAW_LOGS, str(day), {}), warehouse.header(ARTEFACT, str(day))
         there = {item.trace_uid for item in load_raw_logs(warehouse, day)}
-        kept = [item for item in load_reflections(warehouse, day) if item.trace_uid in there]
-        changed = {"content_hash": _hash_of(kept), "inputs": {RAW_LOGS: raw.content_hash}}
-        return warehouse.publish_table(header.model_copy(update=changed), _table(kept))
+        found = load_reflections(warehouse, day) if header else []
+        kept = [item for item in found if item.trace_uid in there]
+        inputs = {RAW_LOGS: raw.content_hash}  # of no rule, so that every rule finds it stale
+        header = header or Header(artefact=ARTEFACT, key=str(day), content_hash="", counts={"reflections": 0})
+        header = header.model_copy(update={"content_hash": _hash_of(kept), "inputs": inputs})
+        return warehouse.publish_table(header, _table(kept))
+
+
+def reflect_again(warehouse: Warehouse, day: date) -> Header:
+    """Reflect on a day's raw logs with the settings that it was reflected on before, without new calls."""
+    return reflect_without_calls(warehouse, day, _settings_of(warehouse.header(ARTEFACT, str(day))))
 
 
 def reflect_as_then(warehouse: Warehouse, trajectory: Trajectory) -> Reflection:

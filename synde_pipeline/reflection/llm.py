@@ -4,88 +4,45 @@ What the run did (path, errors, repeats) is counted here, not by the model; what
 that the run does not know, lessons that repeat what it was shown, and tags of items that it was not shown are dropped.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from synde_pipeline.llm import Message, Request
-from synde_pipeline.records import Lesson, Reflection, Tag, Trajectory, Verdict, place_of
-from synde_pipeline.reflection.injection import why_suspect
+from synde_pipeline.records import Reflection, Tag, Trajectory, Verdict, place_of
+from synde_pipeline.reflection.answers import MAX_LESSONS, Lessons, Said, Shape, Share, Text, lessons_of
 from synde_pipeline.reflection.prompt import data_messages
 from synde_pipeline.reflection.rules import reflect
-from synde_pipeline.reflection.shown import repeats, without_shown_memory
+from synde_pipeline.reflection.shown import without_shown_memory
 from synde_pipeline.settings import ReflectionConfig
 
 T = TypeVar("T", bound=BaseModel)
 Ask = Callable[[Request[Any]], Any]
 """`Llm.ask`, or something that answers like it."""
 
-_MAX_LESSONS = 3
 
-
-def _at_most(n: int, what: str) -> AfterValidator:
-    """Limits that the schema does not say, because strict schemas cannot: they are checked here and told on repair."""
-
-    def check(value: Any) -> Any:
-        if len(value) > n:
-            raise ValueError(f"at most {n} {what}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _as_share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError("between 0 and 1")
-    return value
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("not blank")
-    return value.strip()
-
-
-_Line = Annotated[str, AfterValidator(_not_blank), _at_most(160, "characters")]
-_Text = Annotated[str, _at_most(1000, "characters")]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class LessonAnswer(_Shape):
-    """A lesson as the model proposes it."""
-
-    kind: Literal["strategy", "pitfall", "workflow"]
-    scope: str
-    title: _Line
-    description: _Text
-    content: Annotated[_Text, AfterValidator(_not_blank)]
-
-
-class TagAnswer(_Shape):
+class TagAnswer(Shape):
     """What the model says of an item that the agent was shown."""
 
     item_id: str
     verdict: Verdict
 
 
-class ReflectionAnswer(_Shape):
+class ReflectionAnswer(Shape):
     """What the model is asked for."""
 
-    error_identification: _Text
-    root_cause: _Text
-    correct_approach: _Text
-    key_insight: _Text
-    strategy: Annotated[_Text, AfterValidator(_not_blank)]
-    why: _Text
-    principle: _Text
-    confidence: Annotated[float, AfterValidator(_as_share)]
+    error_identification: Text
+    root_cause: Text
+    correct_approach: Text
+    key_insight: Text
+    strategy: Said
+    why: Text
+    principle: Text
+    confidence: Share
     error_step: int | None
     tags: list[TagAnswer]
-    lessons: Annotated[list[LessonAnswer], _at_most(_MAX_LESSONS, "lessons")]
+    lessons: Lessons
 
 
 _ROLE = """\
@@ -155,7 +112,7 @@ def _question_about(trajectory: Trajectory, config: ReflectionConfig) -> Request
         "the run shows (helpful, harmful or neutral)."
         if shown
         else "none: the agent was shown no memory items.",
-        most=_MAX_LESSONS,
+        most=MAX_LESSONS,
         scopes=", ".join(repr(scope) for scope in scopes_of(trajectory)),
         place=_PLACE.format(scope=repr(trajectory.scope)) if place else "",
     )
@@ -191,18 +148,6 @@ def _reflection(trajectory: Trajectory, answer: ReflectionAnswer, shown_lines: t
             "tags": tuple(
                 Tag(item_id=item, verdict=verdict) for item, verdict in sorted(tags.items()) if item in known
             ),
-            "lessons": tuple(dict.fromkeys(_lessons(trajectory, answer, shown_lines))),
+            "lessons": lessons_of(answer.lessons, scopes_of(trajectory), _tools(trajectory), shown_lines),
         }
     )
-
-
-def _lessons(trajectory: Trajectory, answer: ReflectionAnswer, shown_lines: tuple[str, ...]) -> Iterator[Lesson]:
-    allowed, tools = scopes_of(trajectory), _tools(trajectory)
-    for lesson in answer.lessons:
-        is_of_place = bool(place_of(lesson.scope))
-        if lesson.scope not in allowed or (is_of_place and (lesson.title not in tools or lesson.kind == "workflow")):
-            continue
-        if repeats(lesson.content, shown_lines) or repeats(lesson.title, shown_lines):
-            continue
-        suspect = why_suspect(f"{lesson.title}\n{lesson.description}\n{lesson.content}")
-        yield Lesson(**lesson.model_dump(), suspect=suspect)

@@ -86,7 +86,7 @@ def rule_hash(settings: Settings) -> str:
     config = settings.reflection
     rule: dict[str, Any] = config.model_dump(include={"engine", "judge"})
     if uses_llm(config):
-        rule |= {**config.model_dump(), "llm": rule_of(settings.llm)}
+        rule |= {**config.model_dump(exclude={"trials"}), "llm": rule_of(settings.llm)}
     return content_hash(rule)
 
 

@@ -4,7 +4,10 @@ from typing import Any
 
 from synde_pipeline.base_model import ARTEFACT as BASE
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.memory.sources import source_of
 from synde_pipeline.models.compose import ADAPTERS, RULES, rule_of
+from synde_pipeline.models.merge import MERGED
+from synde_pipeline.models.registry import champion
 from synde_pipeline.removal.inputs import Gone, affected_days
 from synde_pipeline.removal.replay import Replay
 from synde_pipeline.removal.request import Request, parsed
@@ -45,18 +48,31 @@ def plan(replay: Replay, request: Request, gone: Gone) -> dict[str, Any]:
     }
 
 
-def _relations(warehouse: Warehouse, key: str, uids: frozenset[str]) -> list[str]:
-    """How a cycle holds what goes."""
-    found = []
-    if uids & {row["metadata"]["trajectory_id"] for row in claimed_examples(warehouse, key)}:
-        found.append("claimed")
+def promoted_with(warehouse: Warehouse, source: str) -> dict[str, list[str]]:
+    """Cycles whose adapters are in a champion and hold what a source system said, and how they hold it."""
+    models = [warehouse.header(MERGED, served.cycle) for served in champion(warehouse).domains.values()]
+    keys = {row["cycle"] for model in models if model for row in model.info["adapters"]}
+    found = {}
+    for key in sorted(keys):
+        uids = set().union(*_held(warehouse, key).values())
+        found[key] = _relations(warehouse, key, frozenset(uid for uid in uids if source_of(uid) == source))
+    return {key: relations for key, relations in found.items() if relations}
+
+
+def _held(warehouse: Warehouse, key: str) -> dict[str, set[str]]:
+    """How a cycle holds trajectories -> which."""
+    found = {"claimed": {row["metadata"]["trajectory_id"] for row in claimed_examples(warehouse, key)}}
     if warehouse.header(SHARDS, key):
         table = warehouse.read_table(SHARDS, key)
         rows = table.select(["trace_uid", "is_replay", "memory_trajectories"]).to_pylist()
-        if any(row["is_replay"] and row["trace_uid"] in uids for row in rows):
-            found.append("replayed")
-        if any(uids & set(row["memory_trajectories"]) for row in rows):
-            found.append("shown as memory")
+        found["replayed"] = {row["trace_uid"] for row in rows if row["is_replay"]}
+        found["shown as memory"] = {uid for row in rows for uid in row["memory_trajectories"]}
+    return found
+
+
+def _relations(warehouse: Warehouse, key: str, uids: frozenset[str]) -> list[str]:
+    """How a cycle holds what goes."""
+    found = [relation for relation, held in _held(warehouse, key).items() if held & uids]
     header = warehouse.header(ADAPTERS, key)
     n_groups = len(header.info.get("groups", ())) if header else 0
     if header and header.info["config"].get("anchors") and n_groups > 1 and {"claimed", "replayed"} & set(found):

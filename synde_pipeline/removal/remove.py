@@ -21,6 +21,7 @@ from synde_pipeline.logs.tombstones import ARTEFACT, active_path, bury, hashed, 
 from synde_pipeline.memory.banks import BANKS
 from synde_pipeline.memory.edits import EDITS
 from synde_pipeline.memory.notebook import ARTEFACT as NOTES
+from synde_pipeline.memory.trial_contrasts import forget_contrasts
 from synde_pipeline.memory.vectors import VECTORS
 from synde_pipeline.models.adapters import CHECKPOINTS
 from synde_pipeline.models.registry import FILE as CHAMPION
@@ -160,6 +161,7 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     n_rows = purge_landing(warehouse, gone) if gone.uids else 0
     _copy(warehouse, copy)
     n_answers = purge_answers(copy, gone.uids)
+    forget_contrasts(copy, gone.uids)
     say(f"{len(journal['days'])} days are written anew")
     rewrite_days(copy, journal["days"], gone, settings.memory)
     replay = _replay(warehouse, copy, settings, journal, say)

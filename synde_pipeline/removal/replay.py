@@ -100,6 +100,7 @@ class Replay:
         numbers += [a.number for a in self.journal if any(self.gone & found.keys() for found in a.days.values())]
         edited = min((str(edit.day) for edit in every_edit(self.old) if edit.trace_uid in self.gone), default=None)
         numbers += [a.number for a in self.journal if edited and max(a.days, default="") > edited]
+        numbers += [a.number for a in self.journal if a.trust != a.trust.without(self.gone)]
         return min([number for number in numbers if number is not None], default=len(self.journal) + 1)
 
     def rewind(self, first: int) -> None:
@@ -156,7 +157,8 @@ class Replay:
         stale = frozenset(record.stale)
         uids = frozenset(uid for found in known.values() for uid in found)
         view = View(uids, stale, self._contents(known, record.number))
-        buffer = read_buffer(self.new, rejected, view)
+        trust = record.trust.without(self.gone)
+        buffer = read_buffer(self.new, rejected, view, trust=trust)
         ready = ready_domains(buffer, record.config, record.forced)
         if not days and not ready:
             return
@@ -174,6 +176,7 @@ class Replay:
                 stale=tuple(day for day in record.stale if day in known),
                 unfinished=oldest_unfinished(journal, open_cycles),
                 sources=self._sources(days, record),
+                trust=trust,
                 is_reconstructed=record.is_reconstructed,
             ),
         )

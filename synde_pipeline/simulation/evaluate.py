@@ -49,7 +49,7 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     day = day_number(cycle.last_day)
     here = [place for place in places(config, day) if place.world.domain == cycle.domain]
     tasks = held_out_tasks(here, "report", config.report_tasks, day + 1)
-    n_checked = check_no_leak([task.task_id for task in tasks], learned_tasks(warehouse, lab.memory.deltas))
+    n_checked = check_no_leak([task.task_id for task in tasks], learned_tasks(warehouse, lab.memory.ledger.task_ids))
     arms = four_arms(lab, tasks, candidate, lab.recall(tasks, cycle.last_day), seed=config.seed)
     rows = {arm: sums_of(arms[arm]) for arm in ARMS}
     return {

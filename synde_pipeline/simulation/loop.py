@@ -24,6 +24,7 @@ from synde_pipeline.simulation.lab import Lab
 from synde_pipeline.simulation.tasks import date_of, held_out_tasks, places, tasks_of_day
 from synde_pipeline.storage import Header, Warehouse, read_json
 from synde_pipeline.training.buffer import read_buffer
+from synde_pipeline.training.trust import Trust
 
 DAYS = "demo_days"
 """Artefact with one small JSON a simulated day: what the agent did, and what it could do after the day."""
@@ -119,7 +120,7 @@ class Loop:
         served = champion(self.warehouse).domains
         arms = four_arms(lab, tasks, served, lab.recall(tasks, today), seed=self.config.seed)
         rows: PlaceRows = {arm: sums_of(arms[arm]) for arm in ARMS}
-        buffer = read_buffer(self.warehouse)
+        buffer = read_buffer(self.warehouse, trust=Trust.now(self.warehouse, self.settings.memory))
         raw = self.warehouse.header("raw_logs", str(today))
         assert raw is not None  # noqa: S101 - the day was materialised just now
         row = DayRow(

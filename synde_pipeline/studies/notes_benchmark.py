@@ -2,8 +2,8 @@
 
     synde study notes [--preset quick]
 
-The learner counts: no language model takes part. Numbers are means over seeds: each seed has its own hidden table,
-samples and held-out creatures.
+The learner counts; a language model keeps the notes in one row, if an endpoint is configured. Numbers are means over
+seeds: each seed has its own hidden table, samples and held-out creatures.
 """
 
 import json
@@ -27,6 +27,7 @@ from synde_pipeline.studies.creatures import (
     nearest_examples,
     words_of_example,
 )
+from synde_pipeline.studies.notes_asked import asked, claim_of, title_of
 from synde_pipeline.studies.notes_claims import claims_of
 from synde_pipeline.studies.notes_page import render
 from synde_pipeline.studies.notes_runs import MINIBATCH, Cell, Curve, run
@@ -38,6 +39,8 @@ MOMENTA, ACCUMULATIONS, NOISES, CARRIES = (0.0, 0.5, 1.0), (1, 4, 16), (0.0, 0.1
 WORDS, WORDS_WITH_EVIDENCE = 90, 140
 """Budget of the notes; evidence takes three words a sentence, so that both hold about as many sentences."""
 WINDOWS = (1024, 2048, 4096, 8192, 32768)
+N_ASKED = 3
+"""Seeds that a language model is asked about."""
 _TOKENS_PER_WORD = 4 / 3
 _RESERVED = 256
 """Tokens of a window that instructions and the answer take."""
@@ -49,7 +52,9 @@ def study(run: StudyRun) -> Sequence[Claim]:
     """Run the benchmark; writes report.json and report.html, and returns what it shows of the document's claims."""
     bench = Benchmark(range(3) if run.is_quick else range(6), N_SAMPLES // 4 if run.is_quick else N_SAMPLES)
     report = bench.report()
-    claims = claims_of(report, run.command)
+    report["asked"] = asked(bench.seeds[:N_ASKED], run.settings)
+    report["title"] = title_of(report["asked"], TITLE)
+    claims = [*claims_of(report, run.command), claim_of(report["asked"], run.command)]
     report["claims"] = [claim.model_dump(mode="json") for claim in claims]
     (run.folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
     (run.folder / "report.html").write_text(render(report), "utf-8")

@@ -56,7 +56,7 @@ def relog(
     kept = list(runs)
     read = [(run, reflect(run)) for run in kept]
     deltas = [delta for run, reflection in read for delta in deltas_of(reflection, run.day)]
-    held = Memory(deltas, memory or laboratory.lab.settings.memory)
+    held = Memory.of(deltas, memory or laboratory.lab.settings.memory)
     examples = [row for run, reflection in read for row in examples_of(run, reflection, config)]
     rows = pack(examples, held, laboratory.lab.encoder, config)
     return Relogged(held, rows, {run.trace_uid: run.domain for run in kept})

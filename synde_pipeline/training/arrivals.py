@@ -15,6 +15,7 @@ from synde_pipeline.logs.daily import load_raw_logs
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import BufferConfig
 from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.training.trust import EVERYBODY, Trust
 
 ARTEFACT = "arrivals"
 
@@ -49,6 +50,8 @@ class Arrival:
     """Domain -> arrival that froze its oldest cycle that was not trained and judged yet: what was known of verdicts."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Day -> content hash of its raw logs, to see quickly what changed."""
+    trust: Trust = EVERYBODY
+    """Which source systems were listened to."""
     is_reconstructed: bool = False
     """Made up from manifests, in a warehouse that is older than the journal."""
 
@@ -59,16 +62,20 @@ class Known:
 
     days: Mapping[str, Day]
     sources: Mapping[str, str]
+    trust: Trust = EVERYBODY
+    """Which source systems the last of the records listened to."""
 
     @classmethod
     def by(cls, arrivals: Iterable[Arrival]) -> "Known":
         """What records, in order, amount to."""
         days: dict[str, Day] = {}
         sources: dict[str, str] = {}
+        trust = EVERYBODY
         for arrival in arrivals:
             days |= arrival.days
             sources |= arrival.sources
-        return cls(days, sources)
+            trust = arrival.trust
+        return cls(days, sources, trust)
 
     @property
     def uids(self) -> frozenset[str]:
@@ -96,6 +103,7 @@ def arrivals(warehouse: Warehouse) -> list[Arrival]:
                 stale=tuple(info["stale"]),
                 unfinished=info["unfinished"],
                 sources=info["sources"],
+                trust=Trust.recorded(info.get("trust", {})),
                 is_reconstructed=info["is_reconstructed"],
             )
         )
@@ -117,6 +125,8 @@ def append(warehouse: Warehouse, arrival: Arrival) -> None:
         "stale": list(arrival.stale),
         "unfinished": dict(sorted(arrival.unfinished.items())),
     }
+    if trust := arrival.trust.for_json():
+        said["trust"] = trust
     header = Header(
         artefact=ARTEFACT,
         key=f"{arrival.number:06d}",

@@ -1,32 +1,37 @@
 """When a training cycle starts and what exactly it claims.
 
-Manifests (`cycles`) are written under an exclusive lease, so two processes cannot claim the same trajectory.
+Manifests (`cycles`) are written under an exclusive lease, so two processes cannot claim the same trajectory. Whom a
+cycle listens to is in `trust`.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
-
-import pyarrow as pa
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.lineage import fresh_header
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import is_current
-from synde_pipeline.records import content_hash
+from synde_pipeline.memory.sources import source_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
-from synde_pipeline.settings import BufferConfig
-from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.settings import BufferConfig, MemoryConfig
+from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.arrivals import Arrival, Known, append, arrival_of, arrivals, news
-from synde_pipeline.training.cycles import ARTEFACT, Cycle, claimed_examples, cycle_of, cycles
-from synde_pipeline.training.examples import EXAMPLES, Example
+from synde_pipeline.training.cycles import (
+    ARTEFACT,
+    SOURCE,
+    Cycle,
+    LeftOut,
+    by_trajectory,
+    claims_of,
+    cycles,
+    freeze_cycle,
+)
+from synde_pipeline.training.examples import Example
 from synde_pipeline.training.reconstruct import reconstructed
+from synde_pipeline.training.trust import Trust
 
-SOURCE = "training_examples"
-MAX_RETURNS = 2
-"""How often the examples of rejected cycles come back (design.md)."""
 EVERY = "*"
 """All domains, where domains are named."""
 
@@ -57,6 +62,13 @@ class Buffer:
     """Claimed trajectories whose examples were superseded since; they are reported, not trained again."""
     newest_day: str
     """The last day that has examples, claimed or not; empty when there is none."""
+    left_out: dict[str, dict[str, LeftOut]]
+    """Domain -> source systems not listened to whose examples would wait, or that earlier cycles claimed from."""
+
+    @property
+    def n_left_out(self) -> int:
+        """Trajectories that do not wait because their source is not listened to."""
+        return sum(found.n_trajectories for sources in self.left_out.values() for found in sources.values())
 
     @property
     def n_stale_days(self) -> int:
@@ -100,10 +112,21 @@ class View:
     """Trajectory -> its examples then, where they differ from those that lie in the warehouse now."""
 
 
-def read_buffer(warehouse: Warehouse, rejected: Collection[str] = (), view: View | None = None) -> Buffer:
-    """Collect the examples that no cycle has claimed, or that rejected ones gave back; as they once were in a view."""
-    claimed, returned = _claims(warehouse, rejected)
+def read_buffer(
+    warehouse: Warehouse, rejected: Collection[str] = (), view: View | None = None, *, trust: Trust | None = None
+) -> Buffer:
+    """Collect the examples that no cycle has claimed, or that rejected ones gave back.
+
+    Args:
+        warehouse: where they lie.
+        rejected: cycles whose examples come back.
+        view: as they once were; None is as they are.
+        trust: whom to listen to; None shuts out those whom a person did.
+    """
+    trust = trust or Trust.now(warehouse, MemoryConfig())
+    claims = claims_of(warehouse, rejected)
     unclaimed: dict[str, list[Example]] = defaultdict(list)
+    shut: dict[str, str] = {}
     days, stale, n_changed = [], [], 0
     newest_day = ""
     first_day: dict[str, str] = {}
@@ -114,28 +137,32 @@ def read_buffer(warehouse: Warehouse, rejected: Collection[str] = (), view: View
         days.append(day)
         rows = _rows_of(warehouse, day, view)
         newest_day = day if rows else newest_day
-        now = _by_trajectory(rows)
-        n_changed += sum(claimed.get(uid, value) != value for uid, value in now.items())
+        now = by_trajectory(rows)
+        n_changed += sum(claims.kept.get(uid, value) != value for uid, value in now.items())
         for row in rows:
-            uid = row["metadata"]["trajectory_id"]
-            if uid not in claimed and first_day.setdefault(uid, day) == day:
-                unclaimed[row["metadata"]["domain"]].append(row)
+            uid, domain = row["metadata"]["trajectory_id"], row["metadata"]["domain"]
+            if uid in claims.kept or first_day.setdefault(uid, day) != day:
+                continue
+            if trust.why_not(uid):
+                shut[uid] = domain
+            else:
+                unclaimed[domain].append(row)
     waiting = {row["metadata"]["trajectory_id"] for rows in unclaimed.values() for row in rows}
-    returned = {uid: n for uid, n in returned.items() if uid in waiting}
-    return Buffer(dict(unclaimed), returned, tuple(days), tuple(stale), n_changed, newest_day)
+    returned = {uid: n for uid, n in claims.returned.items() if uid in waiting}
+    out = _left_out(trust, shut, claims.domains)
+    return Buffer(dict(unclaimed), returned, tuple(days), tuple(stale), n_changed, newest_day, out)
 
 
-def _claims(warehouse: Warehouse, rejected: Collection[str]) -> tuple[dict[str, str], dict[str, int]]:
-    """Claimed trajectories with the hash of their examples, and those given back with how often they were claimed."""
-    latest: dict[str, tuple[str, str]] = {}
-    n_claims: Counter[str] = Counter()
-    for cycle in cycles(warehouse):
-        for uid, value in _by_trajectory(claimed_examples(warehouse, cycle.key)).items():
-            latest[uid] = (cycle.key, value)
-            n_claims[uid] += 1
-    returned = {uid: n_claims[uid] for uid, (key, _) in latest.items() if key in rejected}
-    returned = {uid: n for uid, n in returned.items() if n <= MAX_RETURNS}
-    return {uid: value for uid, (_, value) in latest.items() if uid not in returned}, returned
+def _left_out(trust: Trust, shut: Mapping[str, str], claimed: Mapping[str, str]) -> dict[str, dict[str, LeftOut]]:
+    """Domain -> sources not listened to, from the domains of trajectories that would wait and of earlier claims."""
+    found: dict[str, dict[str, LeftOut]] = defaultdict(dict)
+    for trajectories, n in ((claimed, 0), (shut, 1)):
+        for uid, domain in trajectories.items():
+            if why := trust.why_not(uid):
+                source = source_of(uid)
+                before = found[domain].get(source)
+                found[domain][source] = LeftOut(why, n + (before.n_trajectories if before else 0))
+    return dict(found)
 
 
 def _rows_of(warehouse: Warehouse, day: str, view: View | None) -> list[Example]:
@@ -157,15 +184,13 @@ def _is_current(warehouse: Warehouse, day: str) -> bool:
     return is_current(warehouse, date.fromisoformat(day))
 
 
-def _by_trajectory(rows: list[Example]) -> dict[str, str]:
-    groups: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        groups[row["metadata"]["trajectory_id"]].append(row)
-    return {uid: content_hash(group) for uid, group in groups.items()}
-
-
 def freeze_cycles(
-    warehouse: Warehouse, config: BufferConfig, *, standing: Standing = Standing(), forced: Collection[str] = ()
+    warehouse: Warehouse,
+    config: BufferConfig,
+    *,
+    standing: Standing = Standing(),
+    forced: Collection[str] = (),
+    trust: Trust | None = None,
 ) -> tuple[list[Cycle], Buffer]:
     """Freeze one cycle for each domain that is ready, and note what arrived; call it under the lease.
 
@@ -177,14 +202,15 @@ def freeze_cycles(
         config: when a domain is ready.
         standing: what became of earlier cycles.
         forced: domains that are frozen as soon as one example waits; `EVERY` stands for all.
+        trust: as of `read_buffer`.
 
     Returns:
         The new cycles, and the buffer as it was before.
     """
-    journal = arrivals(warehouse)
+    journal, trust = arrivals(warehouse), trust or Trust.now(warehouse, MemoryConfig())
     completed = _complete(warehouse, journal, standing) if journal else []
     journal = journal or _begin_journal(warehouse, config)
-    buffer = read_buffer(warehouse, standing.rejected)
+    buffer = read_buffer(warehouse, standing.rejected, trust=trust)
     ready = ready_domains(buffer, config, forced)
     days, sources = news(warehouse, Known.by(journal), buffer.days)
     if not days and not ready:
@@ -198,6 +224,7 @@ def freeze_cycles(
         stale=buffer.stale_days,
         unfinished=oldest_unfinished(journal, standing.unfinished),
         sources=sources,
+        trust=trust,
     )
     append(warehouse, record)
     return [*completed, *freeze(warehouse, record.frozen, buffer)], buffer
@@ -243,7 +270,8 @@ def freeze(warehouse: Warehouse, keys: Iterable[str], buffer: Buffer) -> list[Cy
     for key in keys:
         domain = key.rsplit("-", 1)[0]
         if domain in buffer.unclaimed:
-            frozen.append(_freeze(warehouse, key, buffer.unclaimed[domain], buffer.returned))
+            out = buffer.left_out.get(domain, {})
+            frozen.append(freeze_cycle(warehouse, key, buffer.unclaimed[domain], buffer.returned, out))
     return frozen
 
 
@@ -254,38 +282,4 @@ def _complete(warehouse: Warehouse, journal: Sequence[Arrival], standing: Standi
     if not missing:
         return []
     view = View(Known.by(journal).uids, frozenset(journal[-1].stale))
-    return freeze(warehouse, missing, read_buffer(warehouse, standing.rejected, view))
-
-
-def _freeze(warehouse: Warehouse, key: str, rows: list[Example], returned: Mapping[str, int]) -> Cycle:
-    by_day: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        by_day[row["metadata"]["day"]].add(row["metadata"]["trajectory_id"])
-    source = {day: warehouse.header(SOURCE, day) for day in sorted(by_day)}
-    claims = [
-        {"day": day, "content_hash": header.content_hash if header else "", "n_trajectories": len(by_day[day])}
-        for day, header in source.items()
-    ]
-    domain, number = key.rsplit("-", 1)
-    uids = set().union(*by_day.values())
-    header = Header(
-        artefact=ARTEFACT,
-        key=key,
-        content_hash=content_hash(rows),
-        inputs={f"{SOURCE}[{claim['day']}]": claim["content_hash"] for claim in claims},
-        counts={
-            "examples": len(rows),
-            "trajectories": len(uids),
-            "returned_trajectories": len(uids & returned.keys()),
-        },
-        info={
-            "domain": domain,
-            "number": int(number),
-            "sequence": 1 + max((cycle.sequence for cycle in cycles(warehouse)), default=0),
-            "last_day": max(by_day),
-            "claims": claims,
-            "attempt": 1 + max((returned.get(uid, 0) for uid in uids), default=0),
-        },
-    )
-    warehouse.publish_table(header, pa.Table.from_pylist(rows, schema=EXAMPLES))
-    return cycle_of(header)
+    return freeze(warehouse, missing, read_buffer(warehouse, standing.rejected, view, trust=journal[-1].trust))

@@ -25,6 +25,7 @@ from synde_pipeline.training.groups import replay_rule
 from synde_pipeline.training.known import known_now, known_to, memory_at, trajectories_at
 from synde_pipeline.training.pretrain import build_base, first_days
 from synde_pipeline.training.shards import SHARD, build_shard, rows_rule
+from synde_pipeline.training.trust import Trust
 
 SHARDS = "training_shards"
 _WEIGHING = {"credit", "weight_success", "weight_partial", "weight_failure"}
@@ -71,7 +72,9 @@ def ensure_base(warehouse: Warehouse, settings: Settings, trajectories: Iterable
         return pinned
     frozen = cycles(warehouse)
     known = known_to(warehouse, frozen[0].key) if frozen else known_now(warehouse)
-    corpus = first_days(list(trajectories or trajectories_at(warehouse, known)), settings.pretrain.fraction)
+    trust = known.trust if frozen and known else Trust.now(warehouse, settings.memory)
+    runs = [run for run in trajectories or trajectories_at(warehouse, known) if not trust.why_not(run.trace_uid)]
+    corpus = first_days(runs, settings.pretrain.fraction)
     memory = memory_at(warehouse, settings.memory, known)
     return build_base(warehouse, corpus, memory, settings.pretrain, settings.prompt)
 

@@ -4,6 +4,7 @@ So training a cycle again, or replaying history without a trajectory (law 8), re
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
@@ -11,8 +12,7 @@ from synde_pipeline.logs.daily import SUPERSEDED, load_raw_logs
 from synde_pipeline.logs.parquet import from_table
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.memory.sources import HUMAN
-from synde_pipeline.records import Trajectory
+from synde_pipeline.records import Delta, Trajectory
 from synde_pipeline.reflection.daily import reflect_as_then
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline.storage import Warehouse
@@ -33,35 +33,45 @@ def known_now(warehouse: Warehouse) -> Known | None:
 
 
 def trajectories_at(warehouse: Warehouse, known: Known | None) -> Iterator[Trajectory]:
-    """Trajectories as they were known, in day order; of a uid that two days hold, the first one's."""
+    """Trajectories as they were known, of sources that were listened to, in day order.
+
+    Of a uid that two days hold, the first one's.
+    """
     seen: set[str] = set()
     for day in warehouse.keys(RAW_LOGS) if known is None else sorted(known.days):
         for item in _day_at(warehouse, day, known):
             if item.trace_uid not in seen:
                 seen.add(item.trace_uid)
-                yield item
+                if known is None or not known.trust.why_not(item.trace_uid):
+                    yield item
 
 
 def memory_at(warehouse: Warehouse, config: MemoryConfig, known: Known | None) -> Memory:
     """The memory's ledger as it was known; rows of contents that are others by now are made again.
 
-    People's edits are no logs and never arrive: they are known from their day on.
+    People's edits are no logs and never arrive: they are known from their day on. But what a source said that was not
+    listened to by then is not there at all, whatever the day: a model must not learn it from older memory either.
     """
     memory = Memory.load(warehouse, config)
     if known is None:
         return memory
     changed = _changed_days(warehouse, known)
-    then = {day: uids for day, uids in known.days.items() if day not in changed}
-    deltas = [d for d in memory.deltas if d.source == HUMAN or d.trace_uid in then.get(str(d.day), {})]
+    then = {day: set(uids) for day, uids in known.days.items() if day not in changed}
+    again: list[Delta] = []
     for day in sorted(changed):
         now = {item.trace_uid: item.content_hash for item in _raw_logs(warehouse, day)}
-        ledger = [d for d in memory.deltas if str(d.day) == day]
-        for item in _day_at(warehouse, day, known):
-            if now.get(item.trace_uid) == item.content_hash:
-                deltas += [d for d in ledger if d.trace_uid == item.trace_uid]
-            else:
-                deltas += deltas_of(reflect_as_then(warehouse, item), item.day)
-    return Memory(deltas, config, memory.vectors)
+        items = _day_at(warehouse, day, known)
+        then[day] = {item.trace_uid for item in items if now.get(item.trace_uid) == item.content_hash}
+        for item in items:
+            if item.trace_uid not in then[day] and not known.trust.why_not(item.trace_uid):
+                again += deltas_of(reflect_as_then(warehouse, item), item.day)
+
+    def keep(uid: str, day: date) -> bool:
+        return uid in then.get(str(day), ()) and not known.trust.why_not(uid)
+
+    heard = {uid for day, uids in then.items() for uid in uids if keep(uid, date.fromisoformat(day))}
+    notes = memory.notes.among(heard | {delta.trace_uid for delta in again}) if memory.notes else None
+    return replace(memory, ledger=memory.ledger.of_logs(keep).with_rows(again), notes=notes)
 
 
 def _changed_days(warehouse: Warehouse, known: Known) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from synde_pipeline.memory.retrieve import Memory, Query
+from synde_pipeline.memory.sources import source_of
 from synde_pipeline.prompting import PromptEncoder, Window
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import Settings, TrainingConfig
@@ -106,7 +107,8 @@ def build_shard(
 ) -> Shard:
     """Pack a cycle: claimed trajectories first, then replay, each in canonical order.
 
-    Replay is a random share of the whole; where adapters are routed, all that the touched groups were trained on.
+    Replay is a random share of the whole; where adapters are routed, all that the touched groups were trained on. What
+    a source said that the cycle does not listen to is not drawn.
     Memory is what the agent would have been shown: as of the day before, without the task itself. Written trajectories
     take the places of both, and the bank as of the cycle's last day.
 
@@ -123,7 +125,8 @@ def build_shard(
     for before in cycles(warehouse):
         if before.sequence < cycle.sequence:
             earlier |= _by_trajectory(claimed_examples(warehouse, before.key))
-    earlier = {uid: rows for uid, rows in earlier.items() if uid not in new}  # a rejected cycle may have had them
+    out = new.keys() | {uid for uid in earlier if source_of(uid) in cycle.left_out}  # a rejected cycle may have had new
+    earlier = {uid: rows for uid, rows in earlier.items() if uid not in out}
     if settings.training.composition == "routed":
         groups = groups_of(warehouse, cycle, settings.training.scopes_per_adapter)
         drawn = replay_of_groups(groups, new, earlier, cycle.domain, per_scope=settings.training.replay_per_scope)

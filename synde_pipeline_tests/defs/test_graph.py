@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from synde_pipeline.definitions import defs
-from synde_pipeline.defs.automation import DAILY_ASSETS
+from synde_pipeline.defs.automation import DAILY_ASSETS, FOLDS
 from synde_pipeline.defs.partitions import daily, one_run
 from synde_pipeline.studies.registry import STUDIES
 
@@ -20,6 +20,7 @@ EDGES = {
     "reflections": {"raw_logs"},
     "memory_deltas": {"reflections"},
     "curated_memory": {"memory_deltas"},
+    "trial_contrasts": {"curated_memory"},
     "notes": {"reflections"},
     "memory_audit": {"curated_memory"},
     "training_examples": {"raw_logs", "reflections"},
@@ -103,7 +104,7 @@ def test_all_daily_assets_share_one_partitions_object_so_a_backfill_is_one_run()
 
 def test_the_jobs_hold_the_daily_chain_and_one_training_cycle(loaded):
     graph = loaded.resolve_asset_graph()
-    daily_names = {asset.key.to_user_string() for asset in DAILY_ASSETS} | {"training_buffer", "notes", "memory_audit"}
+    daily_names = {asset.key.to_user_string() for asset in [*DAILY_ASSETS, *FOLDS]} | {"memory_audit"}
     studies = {f"studies/{name}" for name in STUDIES} | {"claims"}
     cycle_names = set(EDGES) - daily_names - studies
     for job, names in {"daily_chain": daily_names, "training_cycle": cycle_names}.items():

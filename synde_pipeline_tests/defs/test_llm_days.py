@@ -213,3 +213,82 @@ def test_another_reader_makes_days_stale(server, warehouse, home):
     assert len(server.asked) == 8
     assert run(settings).days == [DAY]
     assert len(server.asked) == 8
+
+
+def mixed_trials(task: int = 11, day=DAY) -> list:
+    """A success and a failure of one task."""
+    ends = {"success": ("renew", {"card": 1}, "renewed", True), "failure": ("find", {"name": "x"}, "no", False)}
+    return [
+        trajectory(f"test:{task}-{end}", task=f"t{task}", day=day, outcome=end, steps=called(step))
+        for end, step in ends.items()
+    ]
+
+
+def test_trials_are_contrasted_in_the_same_run_within_the_same_budget(server, warehouse, home):
+    import dagster as dg
+
+    from synde_pipeline.defs.instance import open_instance
+    from synde_pipeline.memory.retrieve import Memory
+
+    land(warehouse, mixed_trials())
+    settings = settings_of(home, server)
+    said: list[str] = []
+    run(settings, say=said.append)
+    assert len(server.asked) == 2 + 1
+    assert any("small: 1 new calls of at most" in text and "for contrasts of trials" in text for text in said)
+    items = Memory.load(warehouse, settings.memory).bank(DAY).items
+    assert "loan before renew" in {item.title for item in items}
+    with open_instance(settings) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("trial_contrasts"))
+    found = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert (found["contrasts"], found["llm_run_calls"], found["llm_run_tokens_in"]) == (1, 1, 100)
+
+    said.clear()
+    assert run(settings, say=said.append).days == []
+    assert len(server.asked) == 3
+    assert not any("new calls" in text for text in said)
+
+    land(warehouse, [trajectory("test:late", task="t11", outcome="failure", steps=())], name="late")
+    left = run(settings.without_calls(), say=said.append)
+    assert left.left_stale == [DAY]
+    assert len(server.asked) == 3
+    run(settings, say=said.append)
+    assert len(server.asked) == 3 + 2, "the late trial alone, and the trials with it"
+
+
+def test_a_budget_that_reflections_used_up_leaves_nothing_for_contrasts(server, warehouse, home):
+    land(warehouse, mixed_trials())
+    server.moves += [llm_server.answers(usage=(11_000, 0))] * 2
+    with pytest.raises(RunFailedError, match=r"trial_contrasts failed.*budget of .* tokens is used up"):
+        run(settings_of(home, server, max_tokens=24_000, concurrency=1))
+    assert len(server.asked) == 2
+    run(settings_of(home, server, max_tokens=24_000))
+    assert len(server.asked) == 3
+
+
+def test_embedding_through_an_endpoint_shares_the_budget_of_the_run(server, warehouse, home):
+    import dagster as dg
+
+    from synde_pipeline.defs.instance import open_instance
+    from synde_pipeline_tests.memory.embedding_server import serving
+
+    land_day(warehouse)
+    with serving() as vectors:
+        memory = MemoryConfig(embedder="openai:words", min_tasks=1)
+        llm = LlmConfig(base_url=vectors.url, pause_s=0.001, price_in=2.0, price_embedding=1.0)
+        settings = Settings(home=home, memory=memory, llm=llm, buffer=BufferConfig(threshold=1000))
+        with pytest.raises(RunFailedError, match=r"memory_deltas failed.*openai:words was not asked yet"):
+            run(settings.without_calls())
+        assert vectors.asked == []
+        with pytest.raises(RunFailedError, match=r"memory_deltas failed.*budget of 20 tokens"):
+            run(settings.model_copy(update={"llm": llm.model_copy(update={"max_tokens": 20})}))
+        assert vectors.asked == []
+        run(settings)
+        n_texts = sum(len(body["input"]) for _, body in vectors.asked)
+        with open_instance(settings) as instance:
+            event = instance.get_latest_materialization_event(dg.AssetKey("memory_deltas"))
+        found = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+        assert found["llm_run_tokens_in"] == 10 * n_texts
+        assert found["llm_run_cost"] == pytest.approx(10 * n_texts / 1e6)
+        run(settings.without_calls(), [DAY])
+        assert sum(len(body["input"]) for _, body in vectors.asked) == n_texts

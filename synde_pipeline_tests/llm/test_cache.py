@@ -62,7 +62,7 @@ def test_an_answer_goes_with_its_trajectories_and_no_others(server, warehouse, a
     assert purge_answers(warehouse, {"test:1", "test:9"}) == 2
     assert llm.cached(request("a")) is None
     assert llm.cached(both) is None
-    assert llm.missing([request("a", "test:2"), request("b", "test:3")]) == []
+    assert [llm.price(request(*one)).calls for one in (("a", "test:2"), ("b", "test:3"), ("a",))] == [0, 0, 1]
 
 
 def test_an_answer_that_cannot_be_read_goes_with_any_trajectory(server, warehouse, ask_with):

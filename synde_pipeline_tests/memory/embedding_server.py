@@ -16,6 +16,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, dim: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.dim = dim
+        self.says_usage = True
         self.troubles: list[int | dict[str, Any] | str] = []
         """What comes first: a status, an answer, or raw text."""
         self.asked: list[tuple[str | None, dict[str, Any]]] = []
@@ -40,7 +41,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             vectors = 3 * HashingEmbedder().embed(body["input"])[:, : self.server.dim] + 1e-3
             rows = [{"object": "embedding", "index": k, "embedding": row.tolist()} for k, row in enumerate(vectors)]
-            self._send(200, json.dumps({"object": "list", "model": body["model"], "data": rows[::-1]}))
+            answer = {"object": "list", "model": body["model"], "data": rows[::-1]}
+            if self.server.says_usage:
+                answer["usage"] = {"prompt_tokens": 10 * len(rows), "total_tokens": 10 * len(rows)}
+            self._send(200, json.dumps(answer))
 
     def _send(self, status: int, text: str) -> None:
         data = text.encode("utf-8")

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import chain
 
 import pytest
 
 from synde_pipeline.errors import LineageError
+from synde_pipeline.evaluation.status import status
 from synde_pipeline.logs.tombstones import active_path
-from synde_pipeline.memory.banks import BANKS, bank_as_of
+from synde_pipeline.memory.banks import BANKS, bank_as_of, counts_as_of
 from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.standing import n_tokens
+from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse, write_atomically
 from synde_pipeline_tests.helpers import called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import GOOD, TRAIN
@@ -75,6 +78,35 @@ def test_a_late_run_folds_its_own_day_and_later_ones_again_and_leaves_earlier_on
     for day in DAYS[1:]:
         assert not was_read(lived, day)
         assert bank_as_of(lived, CONFIG, day) == Memory.load(lived, CONFIG).bank(day) != before[day]
+
+
+def test_sizes_of_several_days_are_those_of_their_banks_and_are_read_from_headers_alone(lived):
+    banks = {day: Memory.load(lived, CONFIG).bank(day) for day in DAYS}
+    sizes = {
+        day: {
+            "active": len(bank.items),
+            "tokens": sum(map(n_tokens, bank.items)),
+            "others": len(bank.others),
+            "orphans": len(bank.orphans),
+        }
+        for day, bank in banks.items()
+    }
+    assert len({found["active"] for found in sizes.values()}) > 1
+    bank_as_of(lived, CONFIG, DAYS[1])
+    assert counts_as_of(lived, CONFIG, DAYS[::-1]) == sizes
+    assert {day: bank_as_of(lived, CONFIG, day) for day in DAYS} == banks
+    for day in DAYS:
+        (lived.folder(BANKS, str(day)) / "bank.jsonl").unlink()
+    assert counts_as_of(lived, CONFIG, DAYS) == sizes
+
+
+def test_status_reads_a_kept_bank(lived):
+    settings = Settings(home=lived.root.parent, memory=CONFIG)
+    n = status(settings)["memory_items"]
+    assert n == len(Memory.load(lived, CONFIG).bank(date.max).items) > 0
+    path = lived.path(BANKS, str(date.max)) / "current.json"
+    write_atomically(path, path.read_text("utf-8").replace(f'"active": {n}', '"active": 77'))
+    assert status(settings)["memory_items"] == 77
 
 
 def test_nothing_is_kept_while_a_removal_is_under_way(lived):

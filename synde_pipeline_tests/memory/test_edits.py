@@ -8,6 +8,7 @@ import pytest
 from synde_pipeline.errors import InputError, LineageError, RemovalError
 from synde_pipeline.lease import lease
 from synde_pipeline.lineage import fresh_header
+from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.tombstones import active_path
 from synde_pipeline.memory.curate import fold
 from synde_pipeline.memory.daily import DELTAS, MEMORY, fresh_deltas, publish_deltas, publish_memory
@@ -28,15 +29,18 @@ from synde_pipeline.memory.edits import (
     signed,
 )
 from synde_pipeline.memory.embed import HashingEmbedder
+from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.records import MemoryItem
-from synde_pipeline.reflection.daily import load_reflections
+from synde_pipeline.reflection.daily import load_reflections, publish_reflections, stale_reflections
 from synde_pipeline.removal.inputs import Gone, purge_landing, rewrite_days
-from synde_pipeline.settings import MemoryConfig, ReflectionConfig, Settings
+from synde_pipeline.settings import LlmConfig, MemoryConfig, ReflectionConfig, Settings
 from synde_pipeline.storage import Warehouse, write_atomically
-from synde_pipeline_tests.helpers import land, trajectory
+from synde_pipeline_tests import llm_server
+from synde_pipeline_tests.helpers import called, land, trajectory
 from synde_pipeline_tests.memory.test_curate import TRAIN
 from synde_pipeline_tests.memory.test_store import materialise
+from synde_pipeline_tests.reflection.small_model import model
 
 CONFIG = MemoryConfig(embedder="hashing")
 TEXTS = {"title": "Ask first", "description": "When a member calls.", "content": "Ask for the card number."}
@@ -245,3 +249,37 @@ def test_taking_a_days_last_log_out_leaves_its_edits(warehouse):
     rewrite_days(warehouse, [str(edit.day)], what, CONFIG)
     assert read_ledger(warehouse)[0] == [edit]
     fresh_deltas(warehouse, edit.day)
+
+
+def test_an_edit_asks_no_language_model_about_logs_that_none_has_read(warehouse):
+    """The day keeps what is there, is stale until a run that may ask, and the edit counts at once."""
+    day = today()
+    first, second = (
+        trajectory(f"test:{k}", task=TRAIN[k], day=day, steps=called(("find", {}, "no", False))) for k in range(2)
+    )
+    with llm_server.serving(model) as server:
+        by_llm = Settings(
+            home=warehouse.root.parent,
+            memory=CONFIG.model_copy(update={"min_tasks": 1}),
+            llm=LlmConfig(base_url=server.url, model="small"),
+            reflection=ReflectionConfig(engine="llm"),
+        )
+        land(warehouse, [first])
+        apply_edits(warehouse, by_llm, [an_add()])
+        assert server.asked == []
+        assert load_reflections(warehouse, day) == []
+        assert stale_reflections(warehouse, by_llm) == [str(day)]
+        publish_reflections(warehouse, day, by_llm)
+        read = load_reflections(warehouse, day)
+        land(warehouse, [first, second])
+        publish_raw_logs(warehouse, day)
+        apply_edits(warehouse, by_llm, [an_add(title="Ask twice")])
+        assert len(server.asked) == 1
+        assert load_reflections(warehouse, day) == read
+        assert stale_reflections(warehouse, by_llm) == [str(day)]
+        assert fresh_deltas(warehouse, day)
+        titles = {item.title for item in every_item(Memory.load(warehouse, by_llm.memory).bank(day))}
+        assert titles >= {"Ask first", "Ask twice", "find needs a title"}
+        publish_reflections(warehouse, day, by_llm)
+        assert len(server.asked) == 2
+        assert stale_reflections(warehouse, by_llm) == []

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synde_pipeline.errors import EmbedderError, InputError, LineageError
-from synde_pipeline.memory.embed import get_embedder, pinned_name
+from synde_pipeline.errors import EmbedderError, InputError, LineageError, LlmBudgetError, MissingAnswerError
+from synde_pipeline.llm import Llm
+from synde_pipeline.memory.embed import asking_through, get_embedder, pinned_name
 from synde_pipeline.memory.encoders import Encoder
 from synde_pipeline.memory.remote import RemoteEmbedder
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.memory.store import read_ledger
 from synde_pipeline.settings import LlmConfig, MemoryConfig
-from synde_pipeline_tests.helpers import land
+from synde_pipeline_tests.helpers import land, trajectory
 from synde_pipeline_tests.memory.embedding_server import serving
+from synde_pipeline_tests.memory.test_curate import TRAIN
 from synde_pipeline_tests.memory.test_store import CONFIG, DAYS, history, materialise
 from synde_pipeline_tests.models_for_tests import save_model, tiny, tokenizer
 
@@ -195,3 +197,93 @@ def test_the_memory_of_an_endpoint_is_asked_with_the_endpoint(warehouse, monkeyp
             materialise(warehouse, day, config)
         assert Memory.load(warehouse, config).recall("please renew", domain="library", as_of=DAYS[1])
         assert {body["model"] for _, body in server.asked} == {"words"}
+
+
+# -- an endpoint costs: budget, cache, no calls ----------------------------------------------------------------------
+
+REMOTE = MemoryConfig(embedder="openai:words")
+
+
+def n_texts(server) -> int:
+    return sum(len(body["input"]) for _, body in server.asked)
+
+
+def through(warehouse, server, **llm) -> Llm:
+    return Llm(warehouse, LlmConfig(base_url=server.url, pause_s=0.001, **llm))
+
+
+def test_embedding_counts_against_the_budget_and_stops_before_it_is_exceeded(warehouse):
+    with serving() as server:
+        llm = through(warehouse, server, max_tokens=400, price_in=2.0, price_embedding=1.0)
+        embedder = RemoteEmbedder("words", llm.config, llm.budget)
+        embedder.embed(["renew loan"] * 20)
+        assert (llm.usage.calls, llm.usage.tokens_in, llm.usage.cost) == (1, 200, 200 / 1e6)
+        with pytest.raises(LlmBudgetError, match="budget of 400 tokens"):
+            embedder.embed(["renew loan"] * 20)
+        assert len(server.asked) == 1
+        server.says_usage = False
+        embedder.embed(["renew"])
+        assert llm.usage.tokens_in == 200 + len("renew") + 4, "what a server does not say is counted as the most"
+        server.troubles = [429, 500]
+        embedder.embed(["renew"])
+        assert llm.usage.calls == 2 + 3
+        poor = through(warehouse, server, max_cost=1e-5, price_in=1.0)
+        with pytest.raises(LlmBudgetError, match="cost"):
+            RemoteEmbedder("words", poor.config, poor.budget).embed(["renew"] * 9)
+
+
+def test_without_calls_a_text_that_is_not_kept_is_an_error_and_nothing_is_asked(warehouse):
+    land(warehouse, history())
+    with serving() as server:
+        llm = through(warehouse, server)
+        with asking_through(lambda: llm):
+            materialise(warehouse, DAYS[0], REMOTE)
+        asked = len(server.asked)
+        offline = through(warehouse, server, is_offline=True)
+        with asking_through(lambda: offline):
+            before = warehouse.header("memory_deltas", str(DAYS[0]))
+            materialise(warehouse, DAYS[0], REMOTE)
+            assert warehouse.header("memory_deltas", str(DAYS[0])) == before
+            land(warehouse, [trajectory("test:new", task=TRAIN[30], day=DAYS[1])], name="new")
+            with pytest.raises(MissingAnswerError, match=r"openai:words was not asked yet .* switched off"):
+                materialise(warehouse, DAYS[1], REMOTE)
+            memory = Memory.load(warehouse, REMOTE)
+            with pytest.raises(MissingAnswerError):
+                memory.recall("a question nobody asked", domain="library", as_of=DAYS[0])
+        assert len(server.asked) == asked
+
+
+def test_a_day_made_again_or_one_that_failed_half_way_asks_for_new_texts_only(warehouse):
+    land(warehouse, history())
+    with serving() as server:
+        llm = through(warehouse, server, attempts=1)
+        with asking_through(lambda: llm):
+            materialise(warehouse, DAYS[0], REMOTE)
+            first, data = n_texts(server), warehouse.table_path("memory_deltas", str(DAYS[0])).read_bytes()
+            materialise(warehouse, DAYS[0], REMOTE)
+            assert n_texts(server) == first
+            assert warehouse.table_path("memory_deltas", str(DAYS[0])).read_bytes() == data
+            more = [trajectory(f"test:more-{k}", task=TRAIN[k % 50], day=DAYS[2], steps=()) for k in range(600)]
+            more = [run.model_copy(update={"task": f"please do number {k}"}) for k, run in enumerate(more)]
+            land(warehouse, more, name="more")
+            server.troubles = [*[None] * 9, 400]
+            with pytest.raises(EmbedderError, match="answered 400"):
+                materialise(warehouse, DAYS[2], REMOTE)
+            before = n_texts(server)
+            materialise(warehouse, DAYS[2], REMOTE)
+            assert n_texts(server) - before < 600 - 512 + 64, "the batches that came were kept"
+
+
+def test_a_known_task_is_not_embedded_again_to_be_recalled_for(warehouse):
+    land(warehouse, history())
+    with serving() as server:
+        llm = through(warehouse, server)
+        with asking_through(lambda: llm):
+            materialise(warehouse, DAYS[0], REMOTE)
+            memory = Memory.load(warehouse, REMOTE.model_copy(update={"min_tasks": 1}))
+            memory.bank(DAYS[0])
+            memory.recall("warm up", domain="library", as_of=DAYS[0])
+            asked = len(server.asked)
+            task = history()[0].task
+            assert memory.recall(task, domain="library", as_of=DAYS[0])
+            assert len(server.asked) == asked

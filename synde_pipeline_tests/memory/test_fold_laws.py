@@ -36,10 +36,7 @@ def test_order_and_repeats_change_nothing(deltas, random):
 @given(ledgers, days)
 @CASES
 def test_a_bank_of_a_day_is_made_of_what_was_known_by_then(deltas, as_of):
-    first = {}
-    for delta in deltas:
-        first[delta.trace_uid] = min(delta.day, first.get(delta.trace_uid, delta.day))
-    known = [delta for delta in deltas if delta.effective_day <= as_of and delta.day == first[delta.trace_uid]]
+    known = [delta for delta in deltas if delta.effective_day <= as_of]
     assert everything(folded(deltas, as_of)) == everything(folded(known, as_of)) == everything(folded(known))
 
 
@@ -78,6 +75,21 @@ def test_a_ledger_read_from_its_table_folds_the_same(deltas, as_of):
     table = to_table(unique, EMBED([delta.key_text for delta in unique]))
     read = Fold(Ledger.read(table), CONFIG, EMBED)
     assert everything(read.bank(as_of)) == everything(folded(deltas, as_of))
+
+
+@given(ledgers, st.randoms(), days)
+@settings(max_examples=40)
+def test_a_ledger_of_some_logs_and_other_rows_is_that_of_all_of_them(deltas, random, as_of):
+    chosen = {key: random.random() < 0.5 for key in {(delta.trace_uid, delta.day) for delta in deltas}}
+    kept = [delta for delta in deltas if delta.source == "human" or chosen[delta.trace_uid, delta.day]]
+    people = {delta.trace_uid for delta in kept if delta.source == "human"}
+    others = [delta for delta in deltas if delta not in kept]
+    some = Ledger.of(deltas).of_logs(lambda uid, day: chosen[uid, day])
+    assert everything(Fold(some, CONFIG, EMBED).bank(as_of)) == everything(folded(kept, as_of))
+    assert some.task_ids == {delta.task_id for delta in kept}
+    assert some.last_day == max((delta.effective_day for delta in kept), default=None)
+    assert people <= {some.codes.names[code] for found in some.uids.values() for code in found}
+    assert everything(Fold(some.with_rows(others), CONFIG, EMBED).bank(as_of)) == everything(folded(deltas, as_of))
 
 
 def test_random_ledgers_hold_items_of_every_standing():

@@ -28,6 +28,7 @@ from synde_pipeline.memory.notebook import (
     notebook,
     notes_of,
     page_of,
+    price_of_notes,
     publish_notes,
     runs_of,
 )
@@ -41,7 +42,7 @@ from synde_pipeline_tests.helpers import DAY, called, land, trajectory
 from synde_pipeline_tests.llm_server import serving
 from synde_pipeline_tests.sample_logs import SAMPLE
 
-CONFIG = NotesConfig(minibatch=4, accumulation=2)
+CONFIG = NotesConfig(minibatch=4, accumulation=2, evidence_carry=1.0)
 SETTINGS = Settings(notes=CONFIG)
 TRAIN = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") == "train"]
 HELD_OUT = [f"t{k}" for k in range(200) if split_of(f"test:library:t{k}") != "train"]
@@ -59,8 +60,13 @@ def run_of(k: int, *, task: str | None = None, did_look: bool | None = None, **v
 RUNS = [run_of(k) for k in range(40)]
 
 
+def held(runs) -> list[tuple[date, Reflection]]:
+    """Runs, each in the partition of the day from which on it is known."""
+    return [(run.effective_day, run) for run in runs]
+
+
 def text_of(runs, as_of=date.max, config=CONFIG, **words) -> str:
-    return notes_of(runs_of(runs, as_of, **words), config)
+    return notes_of(runs_of(held(runs), as_of, **words), config)
 
 
 def test_notes_say_what_successful_runs_have_in_common():
@@ -111,7 +117,7 @@ def test_names_that_would_not_read_back_are_left_out():
 
 
 def test_markdown_shows_tool_names_as_they_are():
-    runs = runs_of(RUNS, date.max)
+    runs = runs_of(held(RUNS), date.max)
     page = page_of("library", runs, "Runs that call <b>get_loan*</b> succeed (3 of 3).")
     assert "\\<b\\>get\\_loan\\*\\</b\\> succeed (3 of 3)." in markdown(page)
     assert page["sentences"][0]["hits"] == 3.0
@@ -128,7 +134,7 @@ def test_a_language_model_is_asked_for_each_window_about_the_runs_up_to_it():
         return ask
 
     config = CONFIG.model_copy(update={"engine": "llm"})
-    runs = runs_of(RUNS, date.max)
+    runs = runs_of(held(RUNS), date.max)
     assert notes_of(runs[:10], config, ask_for) == "Runs that call get_loan succeed."
     first = asked.copy()
     assert [len(uids) for uids, _ in first] == [8, 8, 8, 10, 10]
@@ -139,8 +145,7 @@ def test_a_language_model_is_asked_for_each_window_about_the_runs_up_to_it():
         notes_of(runs, config)
 
 
-@pytest.fixture
-def landed(warehouse):
+def land_and_read(warehouse):
     """Four days of logs, reflected on."""
     days = [DAY + timedelta(days=k) for k in range(4)]
     steps = {
@@ -159,6 +164,11 @@ def landed(warehouse):
         publish_raw_logs(warehouse, day)
         publish_reflections(warehouse, day)
     return days
+
+
+@pytest.fixture
+def landed(warehouse):
+    return land_and_read(warehouse)
 
 
 def test_publishing_again_changes_nothing_and_a_new_setting_does(warehouse, landed):
@@ -227,8 +237,16 @@ def test_notes_by_a_real_endpoint_are_asked_for_once_and_stay_when_it_may_not_be
         llm = LlmConfig(base_url=server.url, model="small")
         config = CONFIG.model_copy(update={"engine": "llm"})
         settings = Settings(home=warehouse.root.parent, notes=config, llm=llm)
-        first = publish_notes(warehouse, settings, asking(Llm(warehouse, llm)))
+        priced = Llm(warehouse, llm)
+        price = price_of_notes(warehouse, settings, priced)
+        assert server.asked == []
+        first = publish_notes(warehouse, settings, asking(priced))
         n_asked = len(server.asked)
+        assert price.calls == n_asked == priced.usage.calls
+        bytes_sent = sum(len(m["content"].encode()) for body in server.asked for m in body["messages"])
+        assert bytes_sent < price.tokens
+        assert price_of_notes(warehouse, settings, priced).calls == 0
+        assert price_of_notes(warehouse, SETTINGS, priced).calls == 0, "the rules ask nobody"
         assert n_asked == 4 * 2, "an induction (its two minibatches read equal) and a revision for each of four windows"
         page = read_json(warehouse.folder(ARTEFACT, "") / "library.json")
         assert [sentence["text"] for sentence in page["sentences"]] == ["Runs that call get_loan succeed."]
@@ -241,6 +259,24 @@ def test_notes_by_a_real_endpoint_are_asked_for_once_and_stay_when_it_may_not_be
     shown = result.asset_materializations_for_node("notes")[0].metadata
     assert "was not asked yet" in shown["stale"].value
     assert warehouse.header(ARTEFACT, "") == first
+
+
+def test_a_late_day_costs_the_windows_from_it_on_and_the_cost_is_known_before(warehouse, landed):
+    said = json.dumps({"sentences": ["Runs that call get_loan succeed."]})
+    with serving(lambda _: said) as server:
+        llm = LlmConfig(base_url=server.url, model="small", price_in=1.0)
+        settings = Settings(notes=CONFIG.model_copy(update={"engine": "llm"}), llm=llm)
+        publish_notes(warehouse, settings, asking(Llm(warehouse, llm)))
+        before = len(server.asked)
+        late = trajectory("late:1", task=TRAIN[50], day=landed[2], steps=called(("renew", {}, "", True)))
+        land(warehouse, [late], name="late")
+        publish_raw_logs(warehouse, landed[2])
+        publish_reflections(warehouse, landed[2])
+        fresh = Llm(warehouse, llm)
+        price = price_of_notes(warehouse, settings, fresh)
+        publish_notes(warehouse, settings, asking(fresh))
+    assert 0 < len(server.asked) - before == fresh.usage.calls <= price.calls < before + 3
+    assert fresh.usage.cost <= price.cost
 
 
 def test_dagster_is_told_where_the_sample_logs_notes_are_not_what_they_say(warehouse):

@@ -14,9 +14,9 @@ from synde_pipeline_tests.memory.test_curate import GOOD, TRAIN
 from synde_pipeline_tests.memory.test_places import CONFIG, EMBED, SCOPE, WORKS, deltas_from, histories, visit
 
 
-def naively(memory: Memory, query: Query, top_k: int) -> list[MemoryItem]:
+def naively(deltas, query: Query, top_k: int) -> list[MemoryItem]:
     """Fold everything, leave out what is not eligible, rank the rest."""
-    bank = fold(memory.deltas, query.as_of, CONFIG, EMBED, without_task=query.without_task)
+    bank = fold(deltas, query.as_of, CONFIG, EMBED, without_task=query.without_task)
     eligible = [
         item for item in bank.items if item.domain == query.domain and (not item.place or item.scope == query.scope)
     ]
@@ -29,7 +29,7 @@ def naively(memory: Memory, query: Query, top_k: int) -> list[MemoryItem]:
 
 def test_what_works_at_a_place_comes_before_what_fails_there_however_near():
     items = [visit(k, ("nav", "browse", WORKS), ("unblock", "wait", not WORKS)) for k in range(3)]
-    found = Memory(deltas_from(items), CONFIG).recall(
+    found = Memory.of(deltas_from(items), CONFIG).recall(
         "unblock on zormek", domain=items[0].domain, as_of=items[-1].day, scope=items[0].scope
     )
     assert [(item.title, item.kind) for item in found] == [("nav", "strategy"), ("unblock", "pitfall")]
@@ -48,12 +48,13 @@ def questions(draw) -> Query:
 
 @given(histories(), st.lists(questions(), max_size=6), st.none() | st.integers(0, 5))
 def test_recall_equals_the_ranked_eligible_items_of_the_whole_bank(items, queries, top_k):
-    memory = Memory(deltas_from(items), CONFIG)
-    expected = [naively(memory, query, CONFIG.top_k if top_k is None else top_k) for query in queries]
+    deltas = deltas_from(items)
+    memory = Memory.of(deltas, CONFIG)
+    expected = [naively(deltas, query, CONFIG.top_k if top_k is None else top_k) for query in queries]
     assert memory.recall_many(queries, top_k=top_k) == expected
     for query, found in zip(queries, expected, strict=True):
         bank = memory.bank(query.as_of, without_task=query.without_task)
-        assert bank == fold(memory.deltas, query.as_of, CONFIG, EMBED, without_task=query.without_task)
+        assert bank == fold(deltas, query.as_of, CONFIG, EMBED, without_task=query.without_task)
         words = {"as_of": query.as_of, "without_task": query.without_task, "scope": query.scope, "top_k": top_k}
         assert memory.recall(query.task, domain=query.domain, **words) == found
 
@@ -64,8 +65,8 @@ def test_what_came_later_or_from_the_task_itself_changes_no_answer(items, querie
     for query in queries:
         seen = [d for d in deltas if d.effective_day <= query.as_of and d.task_id != query.without_task]
         random.shuffle(seen)
-        (answer,) = Memory(deltas, CONFIG).answers([query])
-        assert Memory(seen * 2, CONFIG).answers([query]) == [answer]
+        (answer,) = Memory.of(deltas, CONFIG).answers([query])
+        assert Memory.of(seen * 2, CONFIG).answers([query]) == [answer]
         for one in answer.shown:
             assert one.item.status == "active"
             assert query.without_task not in one.item.task_ids
@@ -95,7 +96,7 @@ def knowing() -> Memory:
     here = [visit(k, ("nav", "browse", WORKS), ("extract", ".price", WORKS)) for k in range(3)]
     there = [visit(k, ("nav", "search", WORKS), scope="site:other", trial=1) for k in range(3)]
     anywhere = [trajectory(f"test:{k}", task=TRAIN[k], steps=called(*GOOD)) for k in range(3)]
-    return Memory(deltas_from([*here, *there, *anywhere]), CONFIG)
+    return Memory.of(deltas_from([*here, *there, *anywhere]), CONFIG)
 
 
 def titles(scope: str, top_k: int | None = None) -> list[str]:

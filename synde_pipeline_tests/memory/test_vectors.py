@@ -43,7 +43,7 @@ def test_a_new_process_finds_what_the_fold_embedded_and_no_question_is_kept(ware
     memory = Memory.load(warehouse, CONFIG)
     bank = memory.bank(DAYS[-1])
     memory.recall("a question of a user", domain="library", as_of=DAYS[-1])
-    worded = sorted(memory.vectors.keys() - {delta.key_text for delta in memory.deltas})
+    worded = sorted(memory.vectors.keys() - {row.delta.key_text for row in memory.ledger.rows})
     kept = KeptVectors(warehouse, pinned_name("hashing")).find([*worded, "a question of a user"])
     assert worded
     assert list(kept) == worded

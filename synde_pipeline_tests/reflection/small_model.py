@@ -11,6 +11,8 @@ def model(body: dict[str, Any]) -> str:
     """What it says to one request."""
     name = body["response_format"]["json_schema"]["name"]
     text = body["messages"][1]["content"]
+    if name == "TrialsAnswer":
+        return json.dumps(trials())
     return json.dumps(_judge(text) if name == "JudgeAnswer" else _reflect(text, len(body["messages"]) > 2))
 
 
@@ -32,6 +34,12 @@ def lesson(**values: Any) -> dict[str, Any]:
     """A lesson as a model writes it."""
     like = {"kind": "pitfall", "scope": "tool:find", "title": "find needs a title", "description": "When searching."}
     return {**like, "content": LESSON, **values}
+
+
+def trials(**values: Any) -> dict[str, Any]:
+    """What it says of several trials."""
+    found = lesson(kind="strategy", scope="tool:renew", title="loan before renew", content="Look the loan up first.")
+    return {"first_difference": "step 1", "cause": "It looked the loan up.", "lessons": [found], **values}
 
 
 def reflection(**values: Any) -> dict[str, Any]:

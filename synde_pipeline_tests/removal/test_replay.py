@@ -12,7 +12,7 @@ from synde_pipeline.evaluation.due import due_cycles, standing
 from synde_pipeline.logs.daily import load_raw_logs
 from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.logs.tombstones import REASON, active_path, refuse_while_removing, tombstones
-from synde_pipeline.memory.retrieve import Memory
+from synde_pipeline.memory.store import read_columns
 from synde_pipeline.models.overrule import carry_out, promotion, rollback
 from synde_pipeline.models.registry import champion
 from synde_pipeline.removal.inputs import Gone, affected_days, purge_landing, rewrite_days
@@ -88,7 +88,7 @@ def test_any_arrivals_without_a_trajectory_give_the_memory_cycles_and_journal_th
     remove(warehouse, config, Request(trace=uid))
     assert state_of(warehouse) == state_of(other)
     assert journal_of(warehouse) == journal_of(other)
-    deltas = [sorted(d.delta_id for d in Memory.load(w, config.memory).deltas) for w in (warehouse, other)]
+    deltas = [sorted(read_columns(w, "delta_id")["delta_id"].to_pylist()) for w in (warehouse, other)]
     assert deltas[0] == deltas[1]
 
 

@@ -1,11 +1,13 @@
 """The notes benchmark: its worlds against independent counts, its thresholds, a whole small run, its page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from synde_pipeline.memory.notes import RuleLearner, infer
+from synde_pipeline.settings import load
 from synde_pipeline.studies import notes_benchmark
 from synde_pipeline.studies.creatures import (
     ATTRIBUTES,
@@ -19,11 +21,14 @@ from synde_pipeline.studies.creatures import (
     nearest_examples,
     words_of_example,
 )
+from synde_pipeline.studies.notes_asked import N_SAMPLES as N_ASKED_SAMPLES
+from synde_pipeline.studies.notes_asked import asked, claim_of, title_of
 from synde_pipeline.studies.notes_benchmark import TITLE, Benchmark
 from synde_pipeline.studies.notes_claims import claims_of, difference, verdict_of
 from synde_pipeline.studies.notes_page import render, text_grid
 from synde_pipeline.studies.notes_runs import Cell, Curve, read, run
 from synde_pipeline_tests.helpers import synde_json
+from synde_pipeline_tests.llm_server import serving
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +192,49 @@ def test_the_quick_study_shows_what_the_document_claims(home):
     assert json.loads((folder / "claims.json").read_text("utf-8")) == found["claims"]
     again = synde_json("study", "notes", "--quick", home=home)
     assert again == found, "equal seeds give equal bytes, and so the same folder"
+
+
+# -- the row with a language model -----------------------------------------------------------------------------------
+
+
+def keeper(body: dict) -> str:
+    """A model that copies the first conditions and kinds that it sees into the asked form."""
+    text = body["messages"][1]["content"]
+    seen = re.findall(r"^- (.+): (\w+)$", text, re.MULTILINE)
+    said = [f"Creatures with {first.split(', ')[0]} are {kind}." for first, kind in seen[:3]]
+    return json.dumps({"sentences": said or re.findall(r"Creatures with .+\.", text)})
+
+
+def test_without_an_endpoint_the_row_says_so_and_the_title_stays(monkeypatch):
+    monkeypatch.delenv("SYNDE_LLM_URL", raising=False)
+    found = asked(range(2), load())
+    claim = claim_of(found, "synde study notes")
+    assert (claim.measured, claim.error, claim.n, claim.verdict) == (None, None, 0, "not run: no endpoint")
+    assert title_of(found, TITLE) == TITLE
+    assert "not comparable to 58.67 %" in TITLE
+
+
+def test_a_real_endpoint_keeps_notes_once_within_the_budget_and_the_title_follows(monkeypatch, report):
+    with serving(keeper) as server:
+        monkeypatch.setenv("SYNDE_LLM_URL", server.url)
+        monkeypatch.setenv("SYNDE_LLM_MODEL", "small")
+        found = asked(range(2), load())
+        n_asked = len(server.asked)
+        assert n_asked == 2 * (N_ASKED_SAMPLES // 10 + 3)
+        assert asked(range(2), load()) == found
+        assert len(server.asked) == n_asked
+        monkeypatch.setenv("SYNDE_LLM_MAX_TOKENS", "3000")
+        monkeypatch.setenv("SYNDE_LLM_MODEL", "dear")
+        poor = asked(range(2), load())
+        assert claim_of(poor, "").verdict.startswith("not run: the budget of 3000 tokens is used up")
+        monkeypatch.setenv("SYNDE_NO_LLM", "1")
+        assert "was not asked yet" in claim_of(asked(range(2), load()), "").verdict
+    claim = claim_of(found, "synde study notes")
+    assert claim.n == 2
+    assert claim.measured == pytest.approx(np.mean(found["by_seed"]["accuracy"]) - CHANCE)
+    assert claim.verdict == verdict_of(claim.error)
+    title = title_of(found, TITLE)
+    assert "small in one row, on 120 samples of 2 seeds" in title
+    page = render(report | {"claims": [], "asked": found, "title": title})
+    assert "small kept the notes of 120 samples" in page
+    assert "Not run: no endpoint" in render(report | {"claims": [], "asked": {"model": "", "why": "no endpoint"}})

@@ -55,6 +55,13 @@ def uids(warehouse, key):
     return {row["metadata"]["trajectory_id"].split(":")[1] for row in claimed_examples(warehouse, key)}
 
 
+def ids_of(ledger):
+    """Ids of rows and edits, and what tags say."""
+    tags = [str(row) for found in ledger.tags.values() for row in zip(*found.columns, strict=True)]
+    edits = [edit.delta_id for found in ledger.edits.values() for edit in found]
+    return sorted([*edits, *tags, *(row.delta_id for row in ledger.rows)])
+
+
 def keys(frozen):
     return [cycle.key for cycle in frozen]
 
@@ -140,7 +147,7 @@ def test_what_came_back_is_new_in_its_next_cycle_and_not_replayed_beside_itself(
     arrive(warehouse, 1, "c")
     (second,) = freeze_cycles(warehouse, BufferConfig(threshold=1), standing=Standing(frozenset([first.key])))[0]
     for config in (SETTINGS, SETTINGS.model_copy(update={"training": PRESETS["world"]})):
-        memory = Memory([], config.memory)
+        memory = Memory.of([], config.memory)
         shard = build_shard(warehouse, second, memory, PromptEncoder(tokenizer(), config.prompt), config)
         assert {row["trace_uid"] for row in shard.rows} == {"test:a", "test:b", "test:c"}
         assert not any(row["is_replay"] for row in shard.rows)
@@ -226,7 +233,7 @@ def test_a_cycle_sees_what_had_arrived_when_it_was_frozen_whatever_came_or_chang
     def seen():
         known = known_to(warehouse, cycle.key)
         memory = memory_at(warehouse, SETTINGS.memory, known)
-        ids = sorted(delta.delta_id for delta in memory.deltas)
+        ids = ids_of(memory.ledger)
         return ids, [item.content_hash for item in trajectories_at(warehouse, known)]
 
     before = seen()

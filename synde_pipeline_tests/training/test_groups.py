@@ -149,7 +149,7 @@ def test_a_shard_of_a_routed_cycle_replays_as_its_settings_say(warehouse):
     for per_scope, expected in ((1, newest), (3, newest | {f"t2:{A}:0", f"t1:{A}:1", f"t1:{B}:0"})):
         changed = {"scopes_per_adapter": 2, "replay_per_scope": per_scope, "views": 1}
         config = Settings(training=PRESETS["world"].model_copy(update=changed))
-        encoder, memory = PromptEncoder(tokenizer(), config.prompt), Memory([], MemoryConfig(embedder="hashing"))
+        encoder, memory = PromptEncoder(tokenizer(), config.prompt), Memory.of([], MemoryConfig(embedder="hashing"))
         shard = build_shard(warehouse, last, memory, encoder, config)
         assert set(shard.replayed) == expected
         assert {row["trace_uid"] for row in shard.rows if row["is_replay"]} == expected

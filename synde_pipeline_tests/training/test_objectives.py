@@ -50,7 +50,7 @@ def packed(warehouse):
     deltas = all_deltas(earlier)
 
     def pack(top_k=2, **training):
-        memory = Memory(deltas, MEMORY.model_copy(update={"top_k": top_k}))
+        memory = Memory.of(deltas, MEMORY.model_copy(update={"top_k": top_k}))
         settings = Settings(memory=memory.config, training=TrainingConfig(**training))
         return build_shard(warehouse, cycle, memory, PromptEncoder(tokenizer(), settings.prompt), settings)
 
@@ -95,7 +95,7 @@ def test_without_memory_there_is_nothing_to_distil(warehouse):
     (cycle,) = freeze_cycles(warehouse, BufferConfig(threshold=1))[0]
     settings = Settings(memory=MEMORY, training=TrainingConfig(objective="context_distillation"))
     encoder = PromptEncoder(tokenizer(), settings.prompt)
-    (row,) = build_shard(warehouse, cycle, Memory([], MEMORY), encoder, settings).rows
+    (row,) = build_shard(warehouse, cycle, Memory.of([], MEMORY), encoder, settings).rows
     assert (row["teacher_ids"], row["teacher_at"]) == ([], [])
     assert imitated(row)
 

@@ -196,7 +196,7 @@ def packed(warehouse):
         trajectory(f"old:{k}", task=TRAIN[10 + k], day=day, outcome=outcome, steps=called(*calls))
         for k, (outcome, calls) in enumerate([("success", GOOD), ("failure", BAD)] * 2)
     ]
-    memory = Memory(all_deltas(earlier), config)
+    memory = Memory.of(all_deltas(earlier), config)
 
     def pack(**training):
         settings = Settings(memory=config, training=TrainingConfig(**training))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, named
+from synde_pipeline.memory.notes_shown import notebook_id
 from synde_pipeline.memory.standing import n_tokens
 from synde_pipeline.records import MemoryItem
 
@@ -94,7 +95,10 @@ def stale(subject: Subject) -> Iterator[Finding]:
 
 def orphans(subject: Subject) -> Iterator[Finding]:
     """Ids that logs or edits name and no item has: invented, of another warehouse, or of an item whose logs went."""
+    notebooks = {notebook_id(item.domain) for item in (*subject.bank.items, *subject.bank.others)}
     for target, n in subject.bank.orphans:
+        if target in notebooks:
+            continue  # shown as an item, and none: nothing counts for it
         yield Finding("orphans", (target,), "", f"{n} rows name {target!r}, which no item is", "nothing counts for it")
 
 

@@ -1,7 +1,7 @@
 """The audit of a warehouse's memory as of a day: findings, checks with thresholds, and how the memory grew."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, NamedTuple
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.memory.audit import evidence, texts
 from synde_pipeline.memory.audit.subject import Finding, Limits, Run, Subject
+from synde_pipeline.memory.banks import bank_as_of, counts_as_of
 from synde_pipeline.memory.curate import Bank
 from synde_pipeline.memory.edits import every_edit
 from synde_pipeline.memory.retrieve import Memory
@@ -104,15 +105,15 @@ def audit(warehouse: Warehouse, config: MemoryConfig, as_of: date, limits: Limit
     Raises:
         LineageError: the memory was embedded by another embedder.
     """
-    memory, runs = Memory.load(warehouse, config), runs_of(warehouse, as_of)
-    subject = Subject(memory.bank(as_of), runs, memory.embed, config, limits or Limits())
+    embed, runs = Memory.load(warehouse, config).embed, runs_of(warehouse, as_of)
+    subject = Subject(bank_as_of(warehouse, config, as_of), runs, embed, config, limits or Limits())
     found = {fault: sorted(threshold.find(subject)) for fault, threshold in FAULTS.items()}
     return Audit(
         bank=subject.bank,
         findings=tuple(finding for findings in found.values() for finding in findings),
         checks=tuple(_check(fault, len(findings), len(subject.bank.items)) for fault, findings in found.items()),
         domains=_domains(subject.bank),
-        trend=tuple(_grown(memory.bank(day)) for day in _chosen({run.day for run in runs.values()}, as_of)),
+        trend=_trend(warehouse, config, _chosen({run.day for run in runs.values()}, as_of)),
     )
 
 
@@ -147,11 +148,12 @@ def _domains(bank: Bank) -> dict[str, dict[str, int]]:
 
 
 def _chosen(days: Iterable[date], as_of: date) -> list[date]:
-    """Days of the trend, the last one always among them."""
+    """Days of the trend, the last one always among them; the others stay the same while the memory grows."""
     every = sorted({day for day in days if day <= as_of})
     step = -(-len(every) // _MOST_DAYS) or 1
-    return every[::-1][::step][::-1]
+    return sorted({*every[::step], *every[-1:]})
 
 
-def _grown(bank: Bank) -> Grown:
-    return Grown(bank.as_of, len(bank.items), sum(map(n_tokens, bank.items)))
+def _trend(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) -> tuple[Grown, ...]:
+    counts = counts_as_of(warehouse, config, days)
+    return tuple(Grown(day, counts[day]["active"], counts[day]["tokens"]) for day in days)
