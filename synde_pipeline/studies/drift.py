@@ -1,93 +1,132 @@
-"""How memory alone follows conventions that change: an ideal reader of memory in the worlds, no model.
+"""Drift: on one day half of the conventions change. How far the arms fall, how fast they recover, who lags.
 
-    python -m synde_pipeline.studies.drift SEED...
-
-Seven days of 96 tasks at 24 places; day 4 is the first with half of the conventions changed. The reader calls what
-memory recommends, of the rest anything that memory does not warn of and that has not failed in its run. So what is
-measured is what memory says; how well a model reads it is another question. A line of JSON for each seed and setting:
-success by day, each day with what was known the evening before.
+After every day each arm is tried on held-out tasks of the next day, so the first numbers after the change are those of
+an agent that has seen nothing of it. Recovered means back at a share of the success before.
 """
 
-import json
-import random
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from synde_pipeline.memory.deltas import deltas_of
-from synde_pipeline.memory.retrieve import Memory, Query
-from synde_pipeline.records import Delta, MemoryItem, Step, Trajectory
-from synde_pipeline.reflection.rules import reflect
-from synde_pipeline.settings import MemoryConfig, SimulationConfig
-from synde_pipeline.simulation.tasks import date_of, tasks_of_day
-from synde_pipeline.simulation.worlds.base import ANSWER, Episode, Stage, Task
+import numpy as np
 
-N_DAYS, DRIFT_DAY = 7, 4
-_ITEMS = 6
-"""Shown to the reader: as many as a task can need facts."""
+from synde_pipeline.evaluation.arms import ARMS
+from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.simulation.acting import PlaceSums
+from synde_pipeline.studies.longitudinal import Day, days_for_json, history_of
+from synde_pipeline.studies.paired import difference, gain, level, pairs
+from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.study import StudyRun
+from synde_pipeline.studies.verdicts import against
 
-
-def lived(config: SimulationConfig, memory: MemoryConfig, *, n_days: int = N_DAYS) -> list[float]:
-    """Live a seed's days; returns the share of tasks that succeeded, by day."""
-    deltas: list[Delta] = []
-    shares = []
-    for day in range(1, n_days + 1):
-        tasks = tasks_of_day(config, day)
-        about = [Query(t.text, t.place.world.domain, date_of(day - 1), scope=t.place.scope) for t in tasks]
-        answers = Memory(list(deltas), memory).recall_many(about, top_k=_ITEMS)
-        runs = [act(task, items, config.seed) for task, items in zip(tasks, answers, strict=True)]
-        deltas += [delta for run in runs for delta in deltas_of(reflect(run), run.day)]
-        shares.append(sum(run.outcome == "success" for run in runs) / len(runs))
-    return shares
+FULL: dict[str, int] = {"places": 12, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 96, "drift_day": 5}
+QUICK: dict[str, int] = {"places": 4, "episodes_per_day": 24, "gate_tasks": 32, "report_tasks": 24, "drift_day": 3}
+RECOVERED = 0.9
+"""Share of the success before the change that counts as recovered."""
+Histories = Sequence[Sequence[Day]]
+LEARNING = ("context", "weights", "dual")
 
 
-def act(task: Task, items: Sequence[MemoryItem], seed: int) -> Trajectory:
-    """The reader's run of one task."""
-    episode, chance = Episode(task, seed=seed), random.Random(f"{seed}:{task.task_id}")  # noqa: S311 - no secret
-    said = {item.title: item for item in items if item.place}
-    steps: list[Step] = []
-    value, state, tried = "", episode.observation, set[str]()
-    stages = {stage.tool: stage for stage in task.stages}
-    while not episode.is_over:
-        tool = state.split()[-1]
-        call = (tool, value if tool == ANSWER else _option(stages[tool], said.get(tool), tried, chance))
-        reply = episode.act(*call)
-        tried = set() if reply.success else tried | ({call[1]} if not reply.result.startswith("timeout") else set())
-        value = next((word for word in reply.result.split() if word[:1].isdigit()), value)
-        about = {"index": len(steps), "state": state, "result": reply.result, "success": reply.success}
-        steps.append(Step(tool=tool, arguments=call[1], **about))
-        state = reply.result
-    outcome = "success" if episode.is_success else "failure"
-    place, ids = task.place, tuple(f"{item.item_id}@{item.version}" for item in items)
-    return Trajectory(
-        trace_uid=f"sim:{task.task_id}", task_id=task.task_id, domain=place.world.domain, source="sim",
-        day=date_of(task.day), scope=place.scope, shown_memory=ids, task=task.text, steps=tuple(steps),
-        outcome=outcome, label_source="verifier",
-    )  # fmt: skip
+def plan(run: StudyRun) -> tuple[tuple[int, ...], int, dict[str, int]]:
+    """Seeds, days, and the world's knobs."""
+    return ((1,), 3, QUICK) if run.is_quick else ((1, 2, 3), 9, FULL)
 
 
-def _option(stage: Stage, item: MemoryItem | None, tried: set[str], chance: random.Random) -> str:
-    """What to call a stage's tool with: what is recommended, else what nothing speaks against."""
-    if item and item.kind == "strategy" and item.content not in tried:
-        return item.content
-    avoided = set(item.content.split(", ")) if item and item.kind == "pitfall" else set()
-    untried = [option for option in stage.options if option not in tried] or list(stage.options)
-    return chance.choice([option for option in untried if option not in avoided] or untried)
+def study(run: StudyRun) -> list[Claim]:
+    """Fall and recovery of each arm."""
+    seeds, n_days, knobs = plan(run)
+    labs = [history_of(run, seed, n_days, knobs) for seed in seeds]
+    day = knobs["drift_day"]
+    _show(run, labs, day)
+    run.numbers["days"] = {seed: days_for_json(days) for seed, days in zip(seeds, labs, strict=True)}
+    return [*_falls(run, labs, day), *_recoveries(run, labs, day)]
 
 
-def rows(seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """One row for each setting and seed."""
-    for min_tasks, transient_rate in ((1, 0.0), (2, 0.0), (2, 0.15)):
-        for seed in seeds:
-            config = SimulationConfig(seed=seed, drift_day=DRIFT_DAY, transient_rate=transient_rate)
-            found = lived(config, MemoryConfig(embedder="hashing", min_tasks=min_tasks))
-            about = {"min_tasks": min_tasks, "transient_rate": transient_rate, "seed": seed}
-            yield about | {"success": [round(value, 4) for value in found]}
+def on(days: Sequence[Day], arm: str, number: int) -> list[PlaceSums]:
+    """An arm after a day, by place."""
+    return list(next(day.arms[arm] for day in days if day.number == number))
 
 
-if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("expected: seeds")
-    for row in rows([int(word) for word in sys.argv[1:]]):
-        sys.stdout.write(json.dumps(row) + "\n")
-        sys.stdout.flush()
+def lag(days: Sequence[Day], arm: str, drift_day: int) -> int | None:
+    """Days of new conventions that an arm has to live through until it is back; None if it never is.
+
+    What is tried after a day has the conventions of the next one: the day before the change shows the fall, and the one
+    before that what there was to lose.
+    """
+    success = {day.number: day.success(arm) or 0.0 for day in days}
+    wanted = RECOVERED * success[drift_day - 2]
+    return next((n - (drift_day - 1) for n in sorted(success) if n >= drift_day - 1 and success[n] >= wanted), None)
+
+
+def _falls(run: StudyRun, labs: Histories, day: int) -> list[Claim]:
+    claims = []
+    for arm in LEARNING:
+        found = gain([on(days, arm, day - 2) for days in labs], [on(days, arm, day - 1) for days in labs])
+        what = f"success of {arm} lost on the first day of the new conventions, before anything was seen of them"
+        claim = f"What {arm} has learned does not survive a change of the world"
+        claims.append(run.claim(f"fall_{arm}", "ours", claim, **found.claimed(against(found.interval), what)))
+    dual, none = ([on(days, arm, day - 1) for days in labs] for arm in ("dual", "none"))
+    found = gain(dual, none)
+    what = "success of dual less no learning at all, on the first day of the new conventions"
+    claim = "What both layers know of the old world still helps in the new one"
+    return [*claims, run.claim("stale", "ours", claim, **found.claimed(against(found.interval), what))]
+
+
+def _recoveries(run: StudyRun, labs: Histories, day: int) -> list[Claim]:
+    regained = [[_minus(on(days, a, day), on(days, a, day - 1)) for days in labs] for a in ("context", "weights")]
+    found = difference(*regained)
+    lags = {arm: [lag(days, arm, day) for days in labs] for arm in LEARNING}
+    said = "; ".join(f"{arm} {', '.join(map(_days, values))}" for arm, values in lags.items())
+    what = (
+        "success after one day of new conventions less before it, context less weights "
+        f"(days to {RECOVERED:.0%} by seed: {said})"
+    )
+    claim = "Context adapts immediately, weights periodically: context regains more in one day"
+    claims = [run.claim("context_first", "SynDE 5.4", claim, **found.claimed(against(found.interval), what))]
+    for arm in LEARNING:
+        last = labs[0][-1].number
+        now = [on(days, arm, last) for days in labs]
+        wanted = [pairs(on(days, arm, day - 2), times=RECOVERED) for days in labs]
+        found = difference([pairs(rows) for rows in now], wanted)
+        what = (
+            f"success of {arm} after {last - day + 1} days of new conventions ({level(now).text}) less {RECOVERED} "
+            "times that before the change"
+        )
+        claim = f"{arm} recovers from a change of the world"
+        claims.append(run.claim(f"recovers_{arm}", "ours", claim, **found.claimed(against(found.interval), what)))
+    return claims
+
+
+def _minus(new: Sequence[PlaceSums], old: Sequence[PlaceSums]) -> list[tuple[float, float]]:
+    """By place, tasks solved less those that were solved before, of the same tasks."""
+    return [(n.n_success - o.n_success, n.n_tasks) for n, o in zip(new, old, strict=True)]
+
+
+def _days(value: int | None) -> str:
+    return "never" if value is None else str(value)
+
+
+def _show(run: StudyRun, labs: Histories, drift_day: int) -> None:
+    rows: list[dict[str, Any]] = []
+    for days in zip(*labs, strict=True):
+        line: dict[str, Any] = {"after day": days[0].number, "new conventions": days[0].number >= drift_day - 1}
+        for arm in ARMS:
+            line[arm] = level([day.arms[arm] for day in days]).text
+        line["deployed"] = sum(day.n_success for day in days) / sum(day.n_logs for day in days)
+        rows.append(line)
+    text = f"Half of all conventions are other ones from day {drift_day} on. {len(labs)} laboratories; means over them."
+    drawing, axes = figure(7, 3.4)
+    for arm in ARMS:
+        axes.plot(
+            [day.number for day in labs[0]],
+            np.mean([[day.success(arm) or 0.0 for day in days] for days in labs], 0),
+            "o-",
+            color=ARM_COLOURS[arm],
+            label=arm,
+            markersize=4,
+        )
+    axes.axvline(drift_day - 1.5, color="grey", linestyle=":")
+    axes.set_xlabel("tried after day (behind the dotted line: on new conventions)")
+    axes.set_ylabel("success")
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8)
+    run.show("Over days", text, rows=rows, plots=[svg(drawing)])

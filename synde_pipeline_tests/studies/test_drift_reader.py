@@ -1,7 +1,7 @@
 """The ideal reader: memory is all that it has, so what memory says is what its success shows."""
 
 from synde_pipeline.settings import MemoryConfig, SimulationConfig
-from synde_pipeline.studies.drift import lived
+from synde_pipeline.studies.drift_reader import lived
 
 MEMORY = MemoryConfig(embedder="hashing", min_tasks=1)
 
