@@ -109,8 +109,8 @@ def _compared_with(gate: Mapping[str, Any]) -> str | None:
 
 
 def _basis(gate: Mapping[str, Any]) -> Basis:
-    found = gate.get("basis")
-    return found if found in get_args(Basis) else ""
+    known: tuple[Basis, ...] = get_args(Basis)
+    return next((basis for basis in known if basis == gate.get("basis")), "")
 
 
 def is_decided(warehouse: Warehouse, cycle: Cycle) -> bool:
