@@ -6,7 +6,7 @@ compare-and-swap on the champion that the evidence was gathered against.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from synde_pipeline.errors import LineageError
 from synde_pipeline.evaluation.arms import REPORTS
@@ -109,8 +109,8 @@ def _compared_with(gate: Mapping[str, Any]) -> str | None:
 
 
 def _basis(gate: Mapping[str, Any]) -> Basis:
-    known: tuple[Basis, ...] = get_args(Basis)
-    return next((basis for basis in known if basis == gate.get("basis")), "")
+    found = gate.get("basis")
+    return cast("Basis", found) if found in get_args(Basis) else ""
 
 
 def is_decided(warehouse: Warehouse, cycle: Cycle) -> bool:
