@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synde_pipeline.cli_memory import Item, app, bank_as_of, row_of
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.errors import InputError
 from synde_pipeline.records import Delta, Kind, MemoryItem
 from synde_pipeline.settings import load
@@ -150,12 +150,18 @@ def quarantine_source(
     What is trained and promoted already stays; it is named, with the command that takes it out. JSON keys: as of
     `synde memory add` (item is null), promoted {cycle: how it holds what the source said}, remedy.
     """
+    from synde_pipeline.memory.editor import every_item
     from synde_pipeline.memory.edits import quarantining
+    from synde_pipeline.memory.sources import HUMAN, source_of
     from synde_pipeline.removal.plan import promoted_with
     from synde_pipeline.storage import Warehouse
 
     edit = quarantining(name)
     source = edit.target.removeprefix("source:")
+    items = every_item(bank_as_of(load(), None))
+    known = {source_of(support.trace_uid) for item in items for support in item.supports} - {HUMAN}
+    if source not in known:
+        typer.echo(f"no item rests on {source}; items rest on {', '.join(sorted(known)) or 'none'}", err=True)
     promoted = promoted_with(Warehouse(load().warehouse), source)
     remedy = f"synde remove --source {shlex.quote(source)} --dry-run" if promoted else ""
     said = [f"promoted cycle {key} holds it: {', '.join(relations)}" for key, relations in promoted.items()]
@@ -190,6 +196,6 @@ def _apply(
     for one in done:
         print(f"{one.op} {one.value} {one.target}".strip() + f" from {one.day} on ({one.trace_uid})")
     if item:
-        print(f"{item.item_id} is {item.status}{f' ({item.reason})' if item.reason else ''}: {item.title}")
+        print(f"{item.item_id} is {item.status}{f' ({item.reason})' if item.reason else ''}: {printable(item.title)}")
     for line in lines:
         print(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.records import Kind, MemoryItem, Status
 from synde_pipeline.settings import Settings, load
 
@@ -35,7 +35,7 @@ def list_items(
     """List memory items, those too that are not active.
 
     JSON keys: as_of, bank_hash, counts {status: items}, items [id, version, domain, kind, scope, status, reason, title,
-    tasks, helpful, harmful, pinned].
+    tasks, helpful, harmful, neutral, pinned, successor].
     """
     bank = bank_as_of(load(), as_of)
     items = _chosen(bank, domain, kind, status)
@@ -50,7 +50,7 @@ def list_items(
         place = f" ({item.scope})" if item.scope else ""
         print(
             f"{item.item_id[:8]}{mark} {item.status:<11} {item.domain:<10} {item.kind:<8} "
-            f"+{item.helpful} -{item.harmful} {len(item.task_ids)} tasks  {item.title}{place}"
+            f"+{item.helpful} -{item.harmful} {len(item.task_ids)} tasks  {printable(item.title)}{place}"
         )
     said = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "no item"
     print(f"as of {bank.as_of}, bank {bank.bank_hash[:12]}: {said}")
@@ -77,14 +77,16 @@ def show(item_id: Item, as_of: AsOf = None, as_json: AsJson = False) -> None:
         return
     print(f"{item.item_id} (version {item.version}), {item.domain} {item.kind}, {item.status}", end="")
     print(f": {item.reason}" if item.reason else "")
-    print(f"\n{item.title}\n  {item.description}\n\n{item.content}\n")
+    print(printable(f"\n{item.title}\n  {item.description}\n\n{item.content}\n"))
     print(
-        f"scope: {item.scope or 'the whole domain'}; helpful {item.helpful}, harmful {item.harmful}"
-        f"{'; pinned' if item.pinned else ''}"
+        f"scope: {item.scope or 'the whole domain'}; helpful {item.helpful}, harmful {item.harmful}, "
+        f"neutral {item.neutral}{'; pinned' if item.pinned else ''}"
     )
     print(f"rests on {len(item.supports)} trajectories of {len(item.task_ids)} tasks:")
     for support in item.supports[:12]:
         print(f"  {support.trace_uid} {support.outcome}")
+    for text in item.unsaid:
+        print(f"others said: {printable(text)}")
     for edit in edits:
         print(f"edited {edit.at:%Y-%m-%d %H:%M} UTC: {edit.op} {edit.value}".rstrip())
 
@@ -134,12 +136,14 @@ def import_items(
     added [ids], changed [ids], same, inactive (left out: the file says that they are not active), suspects [id, why]
     (they read like attacks), edits (stored).
     """
-    from synde_pipeline.memory.editor import apply_edits, plan_import
+    from synde_pipeline.memory.editor import apply_edits, plan_import, settle
     from synde_pipeline.memory.playbooks import read_file
     from synde_pipeline.storage import Warehouse
 
     settings = load()
     entries = read_file(path, form)
+    if not dry_run:
+        settle(Warehouse(settings.warehouse), settings)
     plan = plan_import(bank_as_of(settings, None), entries, domain)
     if plan.edits and not dry_run:
         apply_edits(Warehouse(settings.warehouse), settings, plan.edits)
@@ -178,8 +182,11 @@ def _chosen(bank: "Bank", domain: str | None, kind: str | None, status: str | No
     return sorted(found, key=lambda item: (item.domain, item.status != "active", item.kind, item.scope, item.title))
 
 
+_ROW_KEYS = {"domain", "kind", "scope", "status", "reason", "title"} | {"helpful", "harmful", "neutral"}
+_ROW_KEYS |= {"pinned", "successor"}
+
+
 def row_of(item: MemoryItem) -> dict[str, Any]:
     """An item without its texts, as JSON shows it."""
-    names = ("domain", "kind", "scope", "status", "reason", "title", "helpful", "harmful", "pinned")
-    about = {name: getattr(item, name) for name in names}
+    about = item.model_dump(include=_ROW_KEYS)
     return {"id": item.item_id, "version": item.version, **about, "tasks": len(item.task_ids)}

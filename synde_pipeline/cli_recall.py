@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 
@@ -33,14 +33,16 @@ def recall(
     the nearest in meaning.
 
     JSON keys: task, domain, scope, as_of, without_task, items [id, version, kind, scope, title, description, content,
-    score, reason, tasks, helpful, harmful, pinned]; with --explain also bank [hash, items, deltas], supports {item id:
-    [task_id, trace_uid, outcome]}, passed_over [id, title, score, reason: alike or budget], left_out {reason: number
-    of items}. Ids are the same in every run.
+    score, reason, tasks, helpful, harmful, neutral, pinned]; with --explain also bank [hash, items, deltas], supports
+    {item id: [task_id, trace_uid, outcome]}, passed_over [id, title, score, reason: alike or budget], left_out {reason:
+    number of items}. Ids are the same in every run.
     """
     from synde_pipeline.memory.explain import explained, told
     from synde_pipeline.memory.retrieve import Memory, Query
     from synde_pipeline.storage import Warehouse
 
+    if not task.strip():
+        raise InputError("the task is empty", expected="what the agent is asked to do")
     settings = load()
     memory = Memory.load(Warehouse(settings.warehouse), settings.memory)
     last_day = memory.last_day
@@ -67,8 +69,8 @@ def _print(found: dict[str, Any]) -> None:
     print(f"{found['domain']} as of {found['as_of']}: {len(found['items'])} items")
     for item in found["items"]:
         place = f" [{item['scope']}]" if item["scope"] else ""
-        print(f"\n{item['score']:.3f}  {item['title']}{place}  ({item['kind']} {item['id']})")
-        print(f"       {item['content']}")
+        print(f"\n{item['score']:.3f}  {printable(item['title'])}{place}  ({item['kind']} {item['id']})")
+        print(f"       {printable(item['content'])}")
         print(f"       {item['reason']}; {item['tasks']} tasks, helped {item['helpful']}, harmed {item['harmful']}")
         for support in found.get("supports", {}).get(item["id"], [])[:_SHOWN]:
             print(f"         {support['outcome']}: {support['task_id']} ({support['trace_uid']})")
@@ -80,7 +82,7 @@ def _print_rest(found: dict[str, Any]) -> None:
     print()
     for one in found["passed_over"]:
         why = "too like an item above" if one["reason"] == "alike" else "beyond the token budget"
-        print(f"passed over: {one['score']:.3f}  {one['title']} ({one['id']}), {why}")
+        print(f"passed over: {one['score']:.3f}  {printable(one['title'])} ({one['id']}), {why}")
     for reason, n in found["left_out"].items():
         print(f"left out: {n} {reason.replace('_', ' ')}")
     bank = found["bank"]

@@ -1,11 +1,21 @@
-"""Words that all commands share: the option `--json`, and how its one object is printed."""
+"""Words that all commands share: the option `--json`, how its object is printed, and foreign texts on a terminal."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, colours, or turns the direction of a line; newline and tab are none of it."""
+
+
+def printable(text: str) -> str:
+    """A text that others wrote, as a terminal may show it: what would act on the terminal is spelled out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_json(value: dict[str, Any]) -> None:

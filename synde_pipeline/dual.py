@@ -49,6 +49,9 @@ from synde_pipeline.training.examples import Example
 from synde_pipeline.training.timings import note_training
 from synde_pipeline.training.trust import Trust
 
+_MAX_TRIES = 3
+"""Of a cycle in one call: another process may move the champion that it is compared with."""
+
 Log = Trajectory | Mapping[str, Any] | str | os.PathLike[str]
 """One execution as a record or its fields, or the path of a native log file, or of a folder of them."""
 
@@ -208,7 +211,7 @@ class DualLearningSystem:
             freeze_cycles(self.warehouse, self.settings.buffer, standing=known, forced=forced, trust=self._trust)
         done: list[Finished] = []
         while due := [cycle for cycle in due_cycles(self.warehouse) if domain in (None, cycle.domain)]:
-            if any(due[0].key == finished.cycle for finished in done):
+            if sum(due[0].key == finished.cycle for finished in done) >= _MAX_TRIES:
                 raise InputError(f"cycle {due[0].key} is due again after it ran", remedy="report this as a bug")
             with lease(self.warehouse.root, "training"):
                 done.append(self._finish(due[0]))

@@ -11,6 +11,7 @@ SyndeError
 ├── RemovalError        a removal is under way, or cannot be done
 ├── LlmError            a language model did not answer, or not validly
 │   ├── LlmBudgetError      the next call could exceed the budget
+│   ├── InvalidAnswerError  what the model said cannot be used, repaired or not
 │   └── MissingAnswerError  an answer is not in the cache, and new calls are switched off
 └── BenchError          a contestant of `synde bench` failed
 
@@ -78,6 +79,10 @@ class LlmError(SyndeError):
 
 class LlmBudgetError(LlmError):
     """The next call could exceed what may be spent."""
+
+
+class InvalidAnswerError(LlmError):
+    """What the model said cannot be used, not after a repair either."""
 
 
 class MissingAnswerError(LlmError):

@@ -7,12 +7,13 @@ import json
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings_fast import LlmConfig, MemoryConfig, NotesConfig, ReflectionConfig
+from synde_pipeline.settings_gate import GateConfig
 from synde_pipeline.settings_slow import (
     PRESETS,
     BufferConfig,
@@ -75,10 +76,33 @@ class SimulationConfig(Config):
     drift_day: int | None = Field(default=None, ge=2)
     """Day from which on `drift_share` of the conventions are other ones; None leaves them as they are."""
     drift_share: float = Field(default=0.5, gt=0, le=1)
-    gate_tasks: int = Field(default=96, ge=2)
-    """Tasks of the split `gate` that decide on one cycle."""
+    gate_tasks: int = Field(default=288, ge=2)
+    """Tasks of the split `gate` that decide on one cycle: a gain of .08 is shown with 98 % at the tenth cycle, with 96
+    tasks 37 % (DECISIONS.md)."""
     report_tasks: int = Field(default=96, ge=2)
     """Tasks of the split `report` that each arm of a cycle's report tries."""
+
+
+Guard = Literal["namespaces", "limits"]
+"""What generated code is run behind; see `studies.benchmarks.sandbox`."""
+
+
+class BenchmarksConfig(Config):
+    """What `synde study benchmarks` measures: other people's files and environments, named by the user."""
+
+    humaneval: Path | None = None
+    """`HumanEval.jsonl` or `.jsonl.gz`; `SYNDE_HUMANEVAL`."""
+    webarena: Path | None = None
+    """WebArena's task configs (`test.raw.json`); `SYNDE_WEBARENA`."""
+    swebench: Path | None = None
+    """Folder of a SWE-bench report and the trajectories beside it; `SYNDE_SWEBENCH`."""
+    environment: str | None = None
+    """Name of an entry point in the group `synde.environments`; `SYNDE_ENVIRONMENT`."""
+    sandbox: Guard = "namespaces"
+    """`limits` runs generated code where this machine permits no namespaces: it bounds resources, and nothing keeps the
+    code from your files and the network; `SYNDE_SANDBOX`."""
+    max_tasks: int | None = Field(default=None, ge=1)
+    """Tasks of each split, the first ones by hash; None takes all; `SYNDE_BENCHMARK_TASKS`."""
 
 
 class Settings(Config):
@@ -106,6 +130,8 @@ class Settings(Config):
     models: ModelsConfig = ModelsConfig()
     machine: MachineConfig = MachineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
+    gate: GateConfig = GateConfig()
     simulation: SimulationConfig | None = None
     """Set by `synde demo` and by studies; None for users' logs."""
 
@@ -147,6 +173,12 @@ ENVIRONMENT = {
     "SYNDE_CYCLE_THRESHOLD": ("buffer", "threshold"),
     "SYNDE_PRETRAIN_STEPS": ("pretrain", "max_steps"),
     "SYNDE_TRAINING_EPOCHS": ("training", "epochs"),
+    "SYNDE_HUMANEVAL": ("benchmarks", "humaneval"),
+    "SYNDE_WEBARENA": ("benchmarks", "webarena"),
+    "SYNDE_SWEBENCH": ("benchmarks", "swebench"),
+    "SYNDE_ENVIRONMENT": ("benchmarks", "environment"),
+    "SYNDE_SANDBOX": ("benchmarks", "sandbox"),
+    "SYNDE_BENCHMARK_TASKS": ("benchmarks", "max_tasks"),
 }
 
 

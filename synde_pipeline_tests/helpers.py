@@ -6,10 +6,12 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
+from synde_pipeline.models.registry import champion
 from synde_pipeline.records import REPLY, Step, Trajectory, canonical_json
 from synde_pipeline.storage import Warehouse, write_atomically
 
@@ -81,6 +83,17 @@ def synde(*words: str, home: Path, check: bool = True, **env: str) -> subprocess
 
 def synde_json(*words: str, home: Path, **env: str) -> dict:
     return json.loads(synde(*words, "--json", home=home, **env).stdout)
+
+
+def gate(warehouse: Warehouse, domain: str = "library", *, passed: bool, reason: str = "measured") -> dict[str, Any]:
+    """A gate's section of a report, of a comparison with the champion of now."""
+    return {
+        "passed": passed,
+        "basis": "improvement" if passed else "nothing shown",
+        "reason": reason,
+        "champion": {"cycle": None, "hash": champion(warehouse).served_hash(domain)},
+        "checks": [{"name": "coin", "status": "passed" if passed else "failed", "sentence": reason}],
+    }
 
 
 # Any text that UTF-8 can hold: lone surrogates cannot be stored anywhere, and have a test of their own.

@@ -31,7 +31,7 @@ def test_train_lineage_and_remove(tmp_path):
     with_domain = synde("train", "--domain", "library", home=home, check=False, **KNOBS)
     assert (with_domain.returncode, "add --now" in with_domain.stderr) == (2, True)
     assert synde_json("train", "--now", home=home, **KNOBS)["cycles"] == ["library-0001"]
-    assert synde_json("train", "--now", home=home, **KNOBS) == {"days": [], "cycles": [], "waiting": {}}
+    assert synde_json("train", "--now", home=home, **KNOBS)["cycles"] == []  # what the gate gave back is not new
     for _ in range(2):  # the same arrivals: looked at once, and then trained by a person's wish
         synde("train", *(["--now"] if _ else []), home=other, **KNOBS)
 

@@ -14,7 +14,8 @@ import pytest
 
 from synde_pipeline.cli import main
 from synde_pipeline.memory.banks import BANKS
-from synde_pipeline.memory.edits import adding, lesson_of
+from synde_pipeline.memory.edits import adding, lesson_of, record
+from synde_pipeline.memory.playbooks import read_file
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import synde, synde_json
 
@@ -222,3 +223,33 @@ def test_a_run_publishes_what_was_not_and_keeps_edits_and_then_has_nothing_to_do
     synde("run", home=tmp_path)
     assert status_of(tmp_path, item_id) == "active"
     assert synde_json("run", home=tmp_path)["days"] == []
+
+
+def test_an_import_that_was_killed_before_it_published_is_not_stored_twice(tmp_path):
+    path = tmp_path / "playbook.txt"
+    path.write_text("## STRATEGIES\n[str-00001] helpful=1 harmful=0 :: Ask for the card before anything else.\n")
+    warehouse = Warehouse(tmp_path / "warehouse")
+    (entry,) = read_file(path)
+    record(warehouse, [adding(entry.lesson, "library")])  # and the kill came here
+    found = called_json("memory", "import", str(path), "--domain", "library", home=tmp_path)
+    assert (found["added"], found["same"], found["edits"]) == ([], 1, 0)
+    assert len(called_json("memory", "list", home=tmp_path)["items"]) == 1
+
+
+def test_words_of_a_log_cannot_act_on_the_terminal_but_stay_as_they_are(tmp_path):
+    texts = {"title": "red \x1b[31mtitle", "content": "over\u202ewritten\r line\nsecond \U0001f388 日本"}
+    words = ("--title", texts["title"], "--content", texts["content"], "--domain", "library")
+    item_id = called_json("memory", "add", *words, home=tmp_path)["item"]["id"]
+    out = called("memory", "list", home=tmp_path) + called("memory", "show", item_id, home=tmp_path)
+    out += called("recall", "anything", home=tmp_path)
+    assert not {"\x1b", "\u202e", "\r"} & set(out)
+    assert "red \\x1b[31mtitle" in out
+    assert "line\nsecond \U0001f388 日本" in out
+    item = called_json("memory", "show", item_id, home=tmp_path)["item"]
+    assert {name: item[name] for name in texts} == texts
+
+
+def test_shutting_out_a_source_that_nothing_rests_on_says_so(tmp_path, capsys):
+    found = called_json("quarantine", "source", "nobody", home=tmp_path)
+    assert found["edits"][0]["target"] == "source:nobody"
+    assert "no item rests on nobody" in capsys.readouterr().err

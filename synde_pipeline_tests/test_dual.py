@@ -68,10 +68,12 @@ def test_a_full_buffer_is_trained_judged_and_empty_afterwards(system):
     assert not system.training_buffer.is_full("no such domain")
     (done,) = system.fine_tune_cycle()
     assert (done.cycle, done.was_trained, done.report["cycle"]) == ("library-0001", True, "library-0001")
-    assert done.verdict.accepted is None  # logs alone decide nothing
+    assert done.verdict.accepted is False  # no gate task: nothing is shown
+    assert "insufficient evidence" in done.verdict.reason
     assert champion(system.warehouse).domains == {}
-    assert len(system.training_buffer) == 0
-    assert system.fine_tune_cycle() == []
+    assert len(system.training_buffer) == 6  # given back, for the next cycle
+    assert not system.training_buffer.is_full("library")
+    assert system.fine_tune_cycle() == system.fine_tune_cycle(now=True) == []
     system.process_execution(run(2))
     assert not system.training_buffer.is_full("library")
     assert [done.cycle for done in system.fine_tune_cycle(now=True)] == ["library-0002"]

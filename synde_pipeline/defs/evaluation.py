@@ -1,6 +1,7 @@
 """Merged models and memory -> eval reports."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -11,7 +12,8 @@ from synde_pipeline.defs.models import merged_models
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
-from synde_pipeline.evaluation.gate import decide
+from synde_pipeline.evaluation.gate import Verdict, decide, gate_of
+from synde_pipeline.evaluation.gate_rule import FAILED
 from synde_pipeline.evaluation.report import publish, small_svg
 from synde_pipeline.evaluation.report_page import sentences
 from synde_pipeline.evaluation.sections import NOT_MEASURED
@@ -20,6 +22,8 @@ from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
 from synde_pipeline.models.registry import champion
 from synde_pipeline.training.cycles import find_cycle
+
+GATE = "candidate_passed_the_gate"
 
 
 @dg.asset(
@@ -58,21 +62,45 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
     kinds={"json"},
     owners=OWNERS,
     pool="synde_cycles",
+    check_specs=[
+        dg.AssetCheckSpec(
+            GATE, asset="promoted_model", description="Whether the latest candidate passed, and if not why."
+        )
+    ],
 )
 def promoted_model(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """The gate's decision: passed, the champion moves; failed or no evidence, it stays. The run is green either way."""
-    warehouse = synde.warehouse
+    warehouse, key = synde.warehouse, context.partition_key
     with lease(warehouse.root, "training", log=context.log.info):
         base = pinned(warehouse)
-        verdict = decide(warehouse, find_cycle(warehouse, context.partition_key), base.content_hash)
+        verdict = decide(warehouse, find_cycle(warehouse, key), base.content_hash)
         served = champion(warehouse)
+        gate = gate_of(warehouse, key) or {}
     return dg.MaterializeResult(
         metadata={
             "accepted": str(verdict.accepted),
             "reason": verdict.reason,
             "champion": served.hash,
             "domains": dg.MetadataValue.json({domain: found.cycle for domain, found in served.domains.items()}),
-        }
+        },
+        check_results=[passed_gate(key, verdict, gate)],
+    )
+
+
+def passed_gate(key: str, verdict: Verdict, gate: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """The decision as a badge: a candidate that was turned down warns, every check in words; the run stays green."""
+    checks = [item for item in gate.get("checks") or () if isinstance(item, Mapping)]
+    lines = [f"* {item.get('name')}: **{item.get('status')}**. {item.get('sentence')}" for item in checks]
+    return dg.AssetCheckResult(
+        check_name=GATE,
+        passed=verdict.accepted is True,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{key}: {verdict.reason}",
+        metadata={
+            "reason": verdict.reason,
+            "failed": sum(item.get("status") == FAILED for item in checks),
+            "checks": dg.MetadataValue.md("\n".join(lines) or "none"),
+        },
     )
 
 

@@ -11,7 +11,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
 from synde_pipeline.defs.asking import days_to_go_on, say_price_of_folds, with_what_is_left
-from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS, FOLDS
+from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS, FOLDS, MAX_ATTEMPTS
 from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
 from synde_pipeline.defs.logs import raw_logs
@@ -130,7 +130,8 @@ def run(
             instance.add_dynamic_partitions(str(training_cycles.name), [cycle.key])
             materialize(CYCLE_ASSETS, tags={CYCLE_TAG: cycle.key}, partition_key=cycle.key)
             summary.cycles.append(cycle.key)
-            if is_due(warehouse, cycle):
+            # Once or twice another process may have moved the champion meanwhile.
+            if summary.cycles.count(cycle.key) >= MAX_ATTEMPTS and is_due(warehouse, cycle):
                 raise RunFailedError(f"cycle {cycle.key} is due again after it ran", remedy="report this as a bug")
     summary.report, summary.report_path = latest_report(warehouse)
     return summary
@@ -216,7 +217,8 @@ def _materialize(
         raise _interrupted() from stop
     if not result.success:
         raise _failure(result)
-    broken = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    found = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    broken = [check for check in found if check.severity == dg.AssetCheckSeverity.ERROR]  # others only warn
     if broken:
         said = {name: value.value for name, value in broken[0].metadata.items()}
         raise RunFailedError(f"asset check {broken[0].check_name} failed: {said}", remedy="see the check in the UI")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from synde_pipeline.errors import LlmError, MissingAnswerError
+from synde_pipeline.errors import InvalidAnswerError, LlmError, MissingAnswerError
 from synde_pipeline.llm.budget import NOTHING, Budget, Price, Usage, spend_of
 from synde_pipeline.llm.cache import Answer, read_answer, write_answer
 from synde_pipeline.llm.endpoint import Endpoint, Failure, Reply
@@ -87,7 +87,8 @@ class Llm:
         Raises:
             MissingAnswerError: it is not there, and nothing may be asked.
             LlmBudgetError: the next call could exceed the budget.
-            LlmError: the endpoint did not answer, or not validly.
+            InvalidAnswerError: the model did not answer validly, not after a repair either.
+            LlmError: the endpoint did not answer.
             InputError: no endpoint is configured.
         """
         found = self.cached(request)
@@ -111,7 +112,7 @@ class Llm:
         if not isinstance(answer, list):
             self._keep(request, [first, last])
             return answer
-        raise LlmError(
+        raise InvalidAnswerError(
             f"{self._config.model} gave no valid answer about {_about(request)}, not when it was shown its mistake "
             f"either: {', '.join(sorted({problem.kind for problem in answer}))}",
             expected=f"the schema of {request.answer.__name__}",

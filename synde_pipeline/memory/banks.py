@@ -108,9 +108,8 @@ def _folded(warehouse: Warehouse, config: MemoryConfig, days: Sequence[date]) ->
     """Fold the banks of sorted days and keep them; under the lease."""
     rows, vectors = read_rows(warehouse, days[-1]), read_vectors(warehouse, days[-1])
     memory = Memory.read(warehouse, config, rows, vectors)
-    inputs = _inputs(
-        rows, days, config, memory.advice.content_hash
-    )  # of the rows that are folded, whatever comes meanwhile
+    # Of what is folded, whatever comes meanwhile.
+    inputs = _inputs(rows, days, config, memory.advice.content_hash)
     for bank in map(memory.bank, days):
         header = Header(
             artefact=BANKS,

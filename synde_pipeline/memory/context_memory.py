@@ -67,7 +67,7 @@ class ContextMemory:
         """Add a lesson on a person's word: active at once, known from today on, undone by `synde memory retire`.
 
         Raises:
-            InputError: title or content is empty, or the domain's name is none.
+            InputError: title or content is empty, or too long, or the name of the domain or scope is none.
         """
         lesson = lesson_of(kind=kind, scope=scope, title=title, description=description, content=content)
         apply_edits(self.warehouse, self.settings, [adding(lesson, checked_domain(domain))])

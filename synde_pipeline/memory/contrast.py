@@ -181,8 +181,6 @@ def _by_feature(rows: Sequence[Delta]) -> dict[tuple[str, str], list[Delta]]:
         found |= {(tool, phrase) for tool, _, phrase in (text.partition(": ") for text in row.features)}
         if row.n_repeated_failures:
             found.add(("", "repeat a failed call unchanged"))
-        if row.n_tool_errors > 1:
-            found.add(("", "run into several tool errors"))
         for feature in sorted(found):
             if not feature[1].startswith("take "):
                 having[feature].append(row)

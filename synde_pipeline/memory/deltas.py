@@ -5,7 +5,7 @@ from datetime import date
 from synde_pipeline.records import Delta, Reflection, place_of, split_of
 
 _VERDICTS = {"success": "helpful", "failure": "harmful"}
-"""Outcome -> what it says of the items that were shown; other outcomes say nothing."""
+"""Outcome -> what it says of the items that were shown; other outcomes are neutral."""
 
 
 def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
@@ -26,9 +26,9 @@ def deltas_of(reflection: Reflection, day: date) -> list[Delta]:
         "source": reflection.engine,
     }
     adds = [Delta(op="ADD", **common, **lesson.model_dump()) for lesson in reflection.lessons]
-    verdict = _VERDICTS.get(reflection.outcome)
+    verdict = _VERDICTS.get(reflection.outcome, "neutral")
     shown = tuple(dict.fromkeys(reflection.shown))
-    tags = [Delta(op="TAG", **common, target=item, value=verdict) for item in shown] if verdict else []
+    tags = [Delta(op="TAG", **common, target=item, value=verdict) for item in shown]
     evidence = Delta(
         op="EVIDENCE",
         **common,

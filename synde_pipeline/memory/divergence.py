@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from synde_pipeline.memory.workflows import Path, plain_path
@@ -29,7 +30,8 @@ def partings(trials: Iterable[dict[str, list[Delta]]], either: dict[str, str]) -
     """
     found: dict[Parting, dict[str, Delta]] = defaultdict(dict)
     for sides in trials:
-        wins = sorted((plain_path(row.path, either), row.trace_uid, row) for row in sides.get("success", ()))
+        wins = [(plain_path(row.path, either), row.trace_uid, row) for row in sides.get("success", ())]
+        wins.sort(key=itemgetter(0, 1))
         for row in sides.get("failure", ()):
             lost = plain_path(row.path, either)
             n_same = [_n_same(way, lost) for way, *_ in wins]

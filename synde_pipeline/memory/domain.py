@@ -1,8 +1,8 @@
 """The fold of one domain: units are drafted, tags counted, and each item told where it stands. Pure."""
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from synde_pipeline.memory.counts import Fared, Runs, Shown, count
+from synde_pipeline.memory.counts import Calls, Runs, Shown, count
 from synde_pipeline.memory.drafts import drafts
 from synde_pipeline.memory.embed import EmbedKeys
 from synde_pipeline.memory.ledger import Ledger
+from synde_pipeline.memory.opposites import superseded
 from synde_pipeline.memory.rows import RUNS, Domain, Edit, Row, Unit, seen
 from synde_pipeline.memory.sources import distrust, listening, source_of
 from synde_pipeline.memory.standing import (
@@ -29,7 +30,7 @@ from synde_pipeline.memory.standing import (
     rule,
     standing,
 )
-from synde_pipeline.memory.tags import Tags, distinct
+from synde_pipeline.memory.tags import Codes, Mask, Tags, distinct
 from synde_pipeline.memory.trials import NOBODY_ASKED, Advice, with_advice
 from synde_pipeline.records import MemoryItem, content_hash
 from synde_pipeline.settings import MemoryConfig
@@ -99,14 +100,17 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
     known = {unit: seen(rows, view.as_of, view.without_task) for unit, rows in domain.units.items()}
     if tools.advice.lessons:
         known = with_advice(known, tools.advice, listening(view.quarantined, tools.config))
-    drafted = {draft.item_id: draft for unit, rows in known.items() for draft in _drafts(unit, rows, view, tools)}
+    drafted = {draft.item_id: draft for draft in _drafted(known, view, tools)}
     ids = frozenset(name for draft in drafted.values() for name in (draft.item_id, *draft.merged))
     edits = _Edits(ledger, view, tools, ids)
     items = [_worded(drafted[name], edits.of(drafted[name]), tools) for name in sorted(drafted)]
-    tags, fared = _count(domain, ledger, view, tools.config, items)
+    tags, codes = _tags(domain, ledger, view), ledger.codes
+    calls = Calls.of(_paths(known) if len(tags) else (), codes)
+    fared = count(tags, _heard(tags, codes, view, tools.config), [item.shown for item in items], codes, calls)
     with_item = list(zip(fared.helpful, fared.harmful, strict=True))
     stands = _standings(items, with_item, _Runs(known, view, tools.config), tools.config)
-    done = [_final(*about, tools) for about in zip(items, with_item, stands, strict=True)]
+    told = zip(fared.helpful, fared.harmful, fared.neutral, strict=True)
+    done = [_final(*about, tools) for about in zip(items, told, stands, strict=True)]
     return Folded(
         items=tuple(item for item, _ in done),
         digests=tuple(digest for _, digest in done),
@@ -114,6 +118,27 @@ def fold_domain(domain: Domain, ledger: Ledger, view: View, tools: Tools) -> Fol
         n_deltas=sum(map(len, known.values())) + len(tags),
         orphans=fared.orphans + edits.orphans,
     )
+
+
+def _drafted(known: dict[Unit, Sequence[Row]], view: View, tools: Tools) -> Iterator[MemoryItem]:
+    """The drafts of all units; of opposite ones, those that are superseded come last."""
+    by_scope: dict[str, dict[Unit, list[MemoryItem]]] = defaultdict(dict)
+    for unit, rows in known.items():
+        drafted = _drafts(unit, rows, view, tools)
+        yield from drafted
+        if drafted and not unit.place and unit.kind != RUNS:
+            by_scope[unit.scope][unit] = drafted
+    for scope, units in by_scope.items():
+        found = [*units.values()]
+        make = partial(_opposites, found, [known[unit] for unit in units], tools.config)
+        yield from tools.again(f"opposites {found[0][0].domain} {scope}", found, make)
+
+
+def _opposites(
+    found: Sequence[list[MemoryItem]], rows: Sequence[Sequence[Row]], config: MemoryConfig
+) -> list[MemoryItem]:
+    said_on = {row.delta.trace_uid: row.effective_day for row in chain.from_iterable(rows)}
+    return [*superseded([*chain.from_iterable(found)], said_on, config.min_tasks)]
 
 
 def _drafts(unit: Unit, rows: Sequence[Row], view: View, tools: Tools) -> list[MemoryItem]:
@@ -163,20 +188,30 @@ def _worded(draft: MemoryItem, edits: tuple[Edit, ...], tools: Tools) -> _Worded
         ruling = rule(edits, tools.config.min_tasks) if edits else NO_RULING
         item = draft.model_copy(update=ruling.texts) if ruling.texts else draft
         # At a place the words are the option itself: what another one did says nothing of this one.
-        shown = Shown((item.item_id, *item.merged), ruling.since, item.version if item.place else None)
+        version = item.version if item.place else None
+        shown = Shown((item.item_id, *item.merged), ruling.since, version, item.tool)
         return _Worded(item, ruling, backing(item, tools.config.min_tasks), n_tokens(item), shown)
 
     return tools.again(f"words {draft.item_id}", (draft, edits), make)
 
 
-def _count(
-    domain: Domain, ledger: Ledger, view: View, config: MemoryConfig, items: Sequence[_Worded]
-) -> tuple[Tags, Fared]:
-    """The tags that are seen, and what they amount to."""
-    codes, tags = ledger.codes, domain.tags
-    tags = tags.where((tags.effective_day <= view.as_of.toordinal()) & (tags.task != codes.get(view.without_task)))
+def _tags(domain: Domain, ledger: Ledger, view: View) -> Tags:
+    """The tags that are seen."""
+    known = domain.tags.effective_day <= view.as_of.toordinal()
+    return domain.tags.where(known & (domain.tags.task != ledger.codes.get(view.without_task)))
+
+
+def _heard(tags: Tags, codes: Codes, view: View, config: MemoryConfig) -> Mask:
+    """Which tags come from sources that are listened to, (n,)."""
     shut_out = [code for code in distinct(tags.source) if distrust(codes.names[code], view.quarantined, config)]
-    return tags, count(tags, ~np.isin(tags.source, shut_out), [item.shown for item in items], codes)
+    return ~np.isin(tags.source, shut_out)
+
+
+def _paths(known: dict[Unit, Sequence[Row]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Uids of the runs that are seen, and the tools that each called."""
+    for unit, rows in known.items():
+        if unit.place or unit.kind == RUNS:
+            yield from ((row.delta.trace_uid, row.delta.path) for row in rows if row.delta.op == "EVIDENCE")
 
 
 class _Runs:
@@ -192,7 +227,7 @@ class _Runs:
         if unit not in self._read:
             rows = (row.delta for row in self._known.get(unit, ()))
             self._read[unit] = Runs.of(row for row in rows if row.op == "EVIDENCE" and not self._why_not(row))
-        return self._read[unit].without((item.item_id, *item.merged))
+        return self._read[unit].without((item.item_id, *item.merged), item.tool)
 
 
 def _standings(
@@ -213,12 +248,14 @@ def _standings(
     return [archived if item.item.item_id in out else stand for item, stand in zip(items, stands, strict=True)]
 
 
-def _final(item: _Worded, fared: tuple[int, int], stand: Standing, tools: Tools) -> tuple[MemoryItem, str]:
+def _final(item: _Worded, fared: tuple[int, ...], stand: Standing, tools: Tools) -> tuple[MemoryItem, str]:
     """The item as it stands, and its digest."""
 
     def make() -> tuple[MemoryItem, str]:
-        helpful, harmful = fared
-        told = {"helpful": helpful, "harmful": harmful, "pinned": item.ruling.is_pinned, **stand._asdict()}
+        told = dict(zip(("helpful", "harmful", "neutral"), fared, strict=True))
+        took_over = item.item.successor if item.ruling.ended in ("", *_ENDS) else item.ruling.ended
+        told |= {"pinned": item.ruling.is_pinned, **stand._asdict()}
+        told["successor"] = took_over if stand.status == "retired" else ""
         done = item.item.model_copy(update=told)
         return done, digest_of(done)
 

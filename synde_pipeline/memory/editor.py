@@ -12,8 +12,8 @@ from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.curate import Bank
-from synde_pipeline.memory.daily import publish_deltas, publish_memory
-from synde_pipeline.memory.edits import EDITS, adding, every_edit, record, rewriting
+from synde_pipeline.memory.daily import MEMORY, fresh_deltas, publish_deltas, publish_memory
+from synde_pipeline.memory.edits import EDITS, adding, edit_days, every_edit, record, rewriting
 from synde_pipeline.memory.playbooks import Entry
 from synde_pipeline.records import Delta, Lesson, MemoryItem, content_hash, place_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
@@ -40,6 +40,20 @@ def apply_edits(warehouse: Warehouse, settings: Settings, edits: Sequence[Delta]
         for day in sorted({edit.day for edit in done}):
             publish_day(warehouse, settings, day)
     return done
+
+
+def settle(warehouse: Warehouse, settings: Settings) -> None:
+    """Publish edits that a kill left stored and unpublished: what is planned next must know them."""
+    with lease(warehouse.root, EDITS, timeout_s=600):
+        for day in edit_days(warehouse):
+            held = warehouse.header(MEMORY, str(day))
+            try:
+                is_there = held is not None and held.content_hash == fresh_deltas(warehouse, day).content_hash
+            except LineageError:
+                is_there = False
+            if not is_there:
+                refuse_while_removing(warehouse)
+                publish_day(warehouse, settings, day)
 
 
 def publish_day(warehouse: Warehouse, settings: Settings, day: date) -> None:

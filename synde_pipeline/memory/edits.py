@@ -4,6 +4,7 @@ An edit is known from its own day on, which nobody can choose: it cannot reach i
 and is undone by another edit. What edits amount to is decided by the fold; applying them is `memory.editor`'s.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,10 +19,21 @@ from synde_pipeline.storage import Warehouse, write_atomically
 
 EDITS = "memory_edits"
 _TEXTS = ("title", "description", "content")
+_MOST_CHARACTERS = 20_000
+"""Of a person's lesson: some 5000 tokens, which fill a context of their own."""
+_SCOPE = re.compile(r"[a-z_]+:\S.*")
 
 
 def adding(lesson: Lesson, domain: str) -> Delta:
-    """A new item in a person's words; of an item that is there, one more support."""
+    """A new item in a person's words; of an item that is there, one more support.
+
+    Raises:
+        InputError: its scope names nothing.
+    """
+    if lesson.scope and not _SCOPE.fullmatch(lesson.scope):
+        raise InputError(
+            f"the scope is {lesson.scope!r}", expected="KIND:NAME, as site:shop or tool:search, or nothing"
+        )
     return _unsigned(op="ADD", domain=domain, **lesson.model_dump(exclude={"suspect"}))
 
 
@@ -64,12 +76,15 @@ def lesson_of(*, kind: str, scope: str, title: str, description: str, content: s
     """A lesson as a person gave it, without secrets.
 
     Raises:
-        InputError: the kind is none, or title or content is empty.
+        InputError: the kind is none, title or content is empty, or the words are too many.
     """
     texts = {"title": title, "description": description, "content": content}
     for name in ("title", "content"):
         if not texts[name].strip():
             raise InputError(f"the {name} is empty", expected="a lesson in words", remedy=f"give --{name}")
+    if (n := sum(map(len, texts.values()))) > _MOST_CHARACTERS:
+        expected, remedy = f"at most {_MOST_CHARACTERS}", "say one thing in it; several lessons are several items"
+        raise InputError(f"the lesson has {n} characters", expected=expected, remedy=remedy)
     clean = {name: redact(text)[0] for name, text in texts.items()}
     try:
         return Lesson.model_validate({"kind": kind, "scope": scope, **clean})

@@ -36,6 +36,7 @@ def _item(one: Recalled) -> dict[str, Any]:
         "tasks": len(item.task_ids),
         "helpful": item.helpful,
         "harmful": item.harmful,
+        "neutral": item.neutral,
         "pinned": item.pinned,
     }
 

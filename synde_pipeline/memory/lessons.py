@@ -3,8 +3,9 @@
 A person's ADD gives the words of its subject; of several the last one.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import date
 
 from synde_pipeline.memory.dedupe import dedupe_text, merge_groups
 from synde_pipeline.memory.embed import EmbedKeys
@@ -13,6 +14,8 @@ from synde_pipeline.records import Delta, MemoryItem, content_hash
 
 _BEST = 2
 """Pieces of advice that one item lists."""
+_MOST_UNSAID = 8
+"""Other descriptions and advice that an item keeps."""
 
 
 def item_of(like: Delta, kind: str, scope: str, texts: tuple[str, str, str], rows: Sequence[Delta]) -> MemoryItem:
@@ -64,15 +67,28 @@ def _item(rows: Sequence[Delta], alike: Sequence[Delta] = ()) -> MemoryItem:
     like = rows[0]
     person = persons_word(rows)
     texts = (person.title, person.description, person.content) if person else _advice(rows, alike)
-    return item_of(like, like.kind, like.scope, texts, [*rows, *alike])
+    item = item_of(like, like.kind, like.scope, texts, [*rows, *alike])
+    others = [*_ranked(rows, "description"), *_ranked(rows, "content")[0 if person else _BEST :]]
+    unsaid = [text for text in dict.fromkeys(others) if text and text not in texts][:_MOST_UNSAID]
+    return item.model_copy(update={"unsaid": tuple(unsaid)}) if unsaid else item
 
 
 def _advice(rows: Sequence[Delta], alike: Sequence[Delta]) -> tuple[str, str, str]:
     """Title, description, and each piece of advice with its tasks, best supported first; who says the same backs it."""
-    advice = Counter(content for content, _ in {(row.content, row.task_id) for row in rows})
-    ranked = sorted(advice, key=lambda content: (-advice[content], content))[:_BEST]
+    ranked = _ranked(rows, "content")[:_BEST]
     backing = {content: {row.task_id for row in rows if row.content == content} for content in ranked}
     backing[ranked[0]] |= {row.task_id for row in alike}
     n_tasks = len({row.task_id for row in (*rows, *alike)})
     content = " ".join(f"{text} ({len(tasks)} of {n_tasks} tasks)" for text, tasks in backing.items())
-    return rows[0].title, rows[0].description, content
+    return rows[0].title, _ranked(rows, "description")[0], content
+
+
+def _ranked(rows: Sequence[Delta], name: str) -> list[str]:
+    """Distinct texts of a field: what most tasks say first, then what was said last."""
+    tasks: dict[str, set[str]] = defaultdict(set)
+    last: dict[str, date] = {}
+    for row in rows:
+        text = getattr(row, name)
+        tasks[text].add(row.task_id)
+        last[text] = max(row.effective_day, last.get(text, date.min))
+    return sorted(tasks, key=lambda text: (-len(tasks[text]), -last[text].toordinal(), text))

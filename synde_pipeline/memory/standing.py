@@ -5,6 +5,7 @@ What decides, the first that applies:
 * A person's word: quarantined, retired, or superseded by another item; undone by restoring it.
 * Nobody who is listened to says it (`sources`): quarantined, unless a person restored it.
 * A person pinned it: active, whatever follows.
+* Another item took its place, as evidence changed (`places`, `opposites`): retired, unless a person restored it.
 * Fewer than `min_tasks` distinct tasks support it, and no person says it: a candidate.
 * Runs do worse with it than without: retired. Two Beta posteriors over tasks, from uniform priors, are compared; a weak
   agent fails with everything, so failures alone say nothing. At least `min_tasks` tasks must have failed with it.
@@ -108,15 +109,14 @@ def standing(
         without: asked only where enough failed.
         config: thresholds.
     """
-    if ruling.ended == "quarantine":
-        return Standing("quarantined", f"by {ruling.by}")
     if ruling.ended:
-        how = "retired" if ruling.ended == "retire" else f"superseded with {ruling.ended}"
-        return Standing("retired", f"{how} by {ruling.by}")
+        return _ended(ruling)
     if item.status == "quarantined" and not ruling.is_restored:
         return Standing("quarantined", item.reason)
     if ruling.is_pinned:
         return Standing("active")
+    if item.successor and not ruling.is_restored:
+        return Standing("retired", item.reason)
     if n_tasks < config.min_tasks:
         return Standing("candidate", f"{n_tasks} of {config.min_tasks} tasks support it")
     helpful, harmful = fared
@@ -128,6 +128,13 @@ def standing(
         return Standing("active")
     rates = f"{helpful} of {helpful + harmful} tasks succeeded with it, {other[0]} of {sum(other)} without"
     return Standing("retired", f"{rates}: worse with probability {worse:.3f}")
+
+
+def _ended(ruling: Ruling) -> Standing:
+    if ruling.ended == "quarantine":
+        return Standing("quarantined", f"by {ruling.by}")
+    how = "retired" if ruling.ended == "retire" else f"superseded with {ruling.ended}"
+    return Standing("retired", f"{how} by {ruling.by}")
 
 
 @lru_cache(maxsize=2**16)
@@ -168,10 +175,17 @@ def n_tokens(item: MemoryItem) -> int:
 
 
 def beyond(ranked: Iterable[Ranked], max_tokens: int) -> set[str]:
-    """Ids of the items that the budget leaves no room for; pinned ones always have room."""
-    left, out = max_tokens, set()
-    for item in sorted(ranked):
-        if item.is_loose and (out or item.tokens > left):
+    """Ids of the items that the budget leaves no room for; pinned ones always have room.
+
+    An item beyond the whole budget never fits, and keeps nobody out.
+    """
+    ranked = sorted(ranked)
+    out = {item.item_id for item in ranked if item.is_loose and item.tokens > max_tokens}
+    left, n_huge = max_tokens, len(out)
+    for item in ranked:
+        if item.item_id in out:
+            continue
+        if item.is_loose and (len(out) > n_huge or item.tokens > left):
             out.add(item.item_id)
         else:
             left -= item.tokens

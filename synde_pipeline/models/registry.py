@@ -16,6 +16,8 @@ from synde_pipeline.training.cycles import Cycle
 
 FILE = "champion.json"
 
+Basis = Literal["", "improvement", "non-inferiority", "nothing shown"]
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +58,8 @@ class Decision(_Record):
     previous: str
     """`Champion.hash` before the decision."""
     by: Literal["gate", "person"] = "gate"
+    basis: Basis = ""
+    """What the gate's comparison showed; empty where there was none. It says what the next one may spend."""
     withdrawn: tuple[Accepted, ...] = ()
     """Other cycles' adapters that count as not accepted from then on: a person went back behind them."""
     restored: tuple[Accepted, ...] = ()
@@ -79,6 +83,10 @@ class Champion(_Record):
     def hash(self) -> str:
         """Content hash of what is served; the history is no part of it."""
         return content_hash({domain: served.model_dump() for domain, served in self.domains.items()})
+
+    def served_hash(self, domain: str) -> str:
+        """Content hash of what one domain serves: what a comparison with its champion holds for."""
+        return served_hash(self.domains.get(domain))
 
     def verdict_on(self, cycle: str, adapter: str) -> bool | None:
         """Whether a cycle's adapter was accepted; None while undecided, or when another adapter of it was judged."""
@@ -135,6 +143,11 @@ class Champion(_Record):
         return next((item for item in reversed(self.history) if item.cycle == cycle), None)
 
 
+def served_hash(served: Served | None) -> str:
+    """Content hash of what a domain serves, or of nothing."""
+    return content_hash(served.model_dump() if served else None)
+
+
 def domain_of(cycle: str) -> str:
     """Domain of a cycle's key."""
     return cycle.rsplit("-", 1)[0]
@@ -174,7 +187,7 @@ def served_of(model: Header) -> Served:
     )
 
 
-def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> Champion:
+def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str, basis: Basis = "") -> Champion:
     """Make a cycle's model the champion of its domain; call it under the training lease.
 
     Deciding the same model of a cycle again changes nothing.
@@ -184,6 +197,7 @@ def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> 
         cycle: the cycle that passed.
         model: header of `merged_models[cycle]`, as it was judged.
         verdict: why, for the history.
+        basis: what the gate's comparison showed.
 
     Raises:
         LineageError: the champion cannot be read, or the model is not the one that lies there now.
@@ -194,10 +208,10 @@ def promote(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> 
         return now
     check_current(warehouse, cycle, model)
     domains = dict(sorted({**now.domains, cycle.domain: served_of(model)}.items()))
-    return record(warehouse, now, domains, _decision(now, (cycle, model, own), verdict, accepted=True))
+    return record(warehouse, now, domains, _decision(now, (cycle, model, own), (verdict, basis), accepted=True))
 
 
-def reject(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> Champion:
+def reject(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str, basis: Basis = "") -> Champion:
     """Record that a cycle's model did not pass: the champion stays; call it under the training lease.
 
     Deciding the same model of a cycle again changes nothing.
@@ -210,7 +224,7 @@ def reject(warehouse: Warehouse, cycle: Cycle, model: Header, verdict: str) -> C
     if now.has_decided(cycle.key, model.content_hash):
         return now
     check_current(warehouse, cycle, model)
-    return record(warehouse, now, now.domains, _decision(now, (cycle, model, own), verdict, accepted=False))
+    return record(warehouse, now, now.domains, _decision(now, (cycle, model, own), (verdict, basis), accepted=False))
 
 
 def own_adapter(cycle: Cycle, model: Header) -> str:
@@ -257,10 +271,10 @@ def check_current(warehouse: Warehouse, cycle: Cycle, model: Header) -> None:
     model_that_lies_there(warehouse, model.artefact, cycle.key, model.content_hash, which="was judged", remedy=remedy)
 
 
-def _decision(now: Champion, about: tuple[Cycle, Header, str], verdict: str, *, accepted: bool) -> Decision:
-    cycle, model, own = about
+def _decision(now: Champion, about: tuple[Cycle, Header, str], why: tuple[str, Basis], *, accepted: bool) -> Decision:
+    (cycle, model, own), (reason, basis) = about, why
     values: dict[str, Any] = {"cycle": cycle.key, "model": model.content_hash, "adapter": own}
-    return Decision(accepted=accepted, reason=verdict, previous=now.hash, **values)
+    return Decision(accepted=accepted, reason=reason, basis=basis, previous=now.hash, **values)
 
 
 def record(warehouse: Warehouse, now: Champion, domains: dict[str, Served], decision: Decision) -> Champion:

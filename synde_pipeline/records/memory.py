@@ -167,15 +167,31 @@ class MemoryItem(Record):
     """Tasks that succeeded with the item shown, its merged members' included."""
     harmful: int = Field(default=0, ge=0)
     """Tasks that failed with the item shown."""
+    neutral: int = Field(default=0, ge=0)
+    """Tasks in which it was shown and that say nothing of it: no outcome, or its tool was never called."""
     pinned: bool = False
     """A person keeps it active whatever the counters and the budget say."""
     merged: tuple[str, ...] = ()
     """Ids of the items that say the same and were merged into this one."""
+    successor: str = ""
+    """Id of the item that took its place."""
+    unsaid: tuple[str, ...] = ()
+    """Descriptions and advice of its subject that better supported ones displaced, best supported first."""
 
     @property
     def place(self) -> str:
         """Name of the place that the item is about (`zormek` of `site:zormek`); empty for what holds anywhere."""
         return place_of(self.scope)
+
+    @property
+    def tool(self) -> str:
+        """The tool that it says how to call, without which it says nothing of a run; empty where there is none.
+
+        A pitfall of a domain may be heeded by not calling its tool: it has none.
+        """
+        if self.place:
+            return self.title
+        return self.scope.removeprefix("tool:") if self.kind != "pitfall" and self.scope.startswith("tool:") else ""
 
     @property
     def version(self) -> str:

@@ -58,7 +58,7 @@ class Decisions:
             model = self.new.header(MERGED, item.cycle)
             if item.by == "gate":
                 if item.cycle in known and model is not None and model.content_hash == item.model:
-                    (promote if item.accepted else reject)(self.new, known[item.cycle], model, item.reason)
+                    (promote if item.accepted else reject)(self.new, known[item.cycle], model, item.reason, item.basis)
             elif self._waiting and self._waiting[0][1] is item and self._waiting[0][0] in known:
                 self._repeat(self._waiting.pop(0)[1])
 

@@ -1,11 +1,9 @@
-"""The report of a training cycle in the worlds: four arms on `report` tasks, and the gate's verdict on `gate` tasks.
+"""The report of a training cycle in the worlds: four arms on `report` tasks. The gate's evidence is in `gating`.
 
 What is written has the shape that `evaluation.report` renders; how arms act and are compared is in `acting`; what every
 report says of them, in `evaluation.sections`.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS, learned_tasks
@@ -16,15 +14,13 @@ from synde_pipeline.evaluation.retention import sets_to_try
 from synde_pipeline.evaluation.sections import Evidence, sections
 from synde_pipeline.evaluation.tasks import check_no_leak
 from synde_pipeline.models.merge import fresh_merged
-from synde_pipeline.models.registry import Served, champion, served_of
+from synde_pipeline.models.registry import served_of
 from synde_pipeline.records import SCHEMA_VERSION
-from synde_pipeline.settings import Settings, SimulationConfig
-from synde_pipeline.simulation.acting import compare, summary_of_tasks, sums_of
+from synde_pipeline.settings import Settings
+from synde_pipeline.simulation.acting import summary_of_tasks
 from synde_pipeline.simulation.base_data import CorpusData
-from synde_pipeline.simulation.lab import Lab, timed
-from synde_pipeline.simulation.tasks import day_number, held_out_tasks
+from synde_pipeline.simulation.lab import Lab
 from synde_pipeline.simulation.trial import Trial
-from synde_pipeline.simulation.worlds.base import Place
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.known import known_to
@@ -33,7 +29,7 @@ METHOD = "acting in the worlds on report tasks that no day hands out"
 
 
 def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict[str, Any]:
-    """Let four arms try a cycle's domain, and the candidate against the champion; returns the report.
+    """Let four arms try a cycle's domain; returns the report.
 
     Everything is as of the last day that the cycle learned from, tried on the day after; a cycle's set for retention is
     of the day after its own last.
@@ -46,7 +42,6 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
     lab = Lab(warehouse, settings, known=known_to(warehouse, cycle.key))
     model = fresh_merged(warehouse, cycle, lab.base.hash)
     trial = Trial(lab, cycle, config, {cycle.domain: served_of(model)})
-    here, day = trial.here, day_number(cycle.last_day)
     sets = trial.sets(sets_to_try(warehouse, cycle, settings.evaluation))
     every = [*trial.tasks, *trial.elsewhere, *(task for tasks in sets.values() for task in tasks)]
     tried = sorted({task.task_id for task in every})
@@ -77,53 +72,10 @@ def evaluate_cycle(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> di
             "days": [],
             "n_tasks": n,
             "n_trajectories": n * len(ARMS),
-            "n_places": len(here),
+            "n_places": len(trial.here),
             "n_tasks_checked_for_leaks": n_checked,
         },
         "logs": logs_by_outcome(warehouse),
         **sections(warehouse, cycle, model, evidence, settings, summarise=summary_of_tasks),
         "task_ids": tried,
-        # Foreign logs may lie in a laboratory too: where nobody can act there is no evidence.
-        "gate": _gate(lab, cycle, (here, day), trial.candidate, config) if here else None,
     }
-
-
-def _gate(
-    lab: Lab, cycle: Cycle, where: tuple[list[Place], int], candidate: Mapping[str, Served], config: SimulationConfig
-) -> dict[str, Any]:
-    """Candidate against champion on `gate` tasks, as they would be served (with memory) and by weights alone.
-
-    It passes when it solves at least as many tasks with memory, and more of them with memory or without. With memory
-    that says everything both may be at the ceiling; weights that know it too still save its tokens.
-    """
-    here, day = where
-    tasks = held_out_tasks(here, "gate", config.gate_tasks, day + 1)
-    shown = lab.recall(tasks, cycle.last_day)
-    before = {domain: one for domain, one in champion(lab.warehouse).domains.items() if domain == cycle.domain}
-    found: dict[str, Any] = {}
-    for arm, memory in (("dual", shown), ("weights", None)):
-        new, old = (
-            sums_of(timed(lab.act, tasks, memory=memory, served=served, seed=config.seed + 1, label=f"gate {arm}"))
-            for served in (candidate, before)
-        )
-        difference, verdict = compare(new, old, lab.settings.evaluation)
-        found[arm] = {
-            "difference": asdict(difference),
-            "verdict": verdict,
-            "candidate": sum(row.n_success for row in new) / len(tasks),
-            "champion": sum(row.n_success for row in old) / len(tasks),
-        }
-    gains = {arm: one["difference"]["value"] for arm, one in found.items()}
-    return {
-        "passed": gains["dual"] >= 0 and max(gains.values()) > 0,
-        "reason": f"{len(tasks)} gate tasks against the champion: " + ", ".join(_said(*one) for one in found.items()),
-        "n": len(tasks),
-        **found,
-    }
-
-
-def _said(arm: str, found: dict[str, Any]) -> str:
-    difference = found["difference"]
-    return (
-        f"{arm} {difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}] ({found['verdict']})"
-    )

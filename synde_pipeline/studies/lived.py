@@ -97,7 +97,7 @@ def history(home: Path, seed: int) -> History:
     for number in range(1 + len(lived.cycles), N_CYCLES + 1):
         first = 1 + (number - 1) * DAYS_PER_CYCLE
         for day in range(first, first + DAYS_PER_CYCLE):
-            _live(lived, day, tasks_of(lived.of_cycle(number), day))
+            live(lived, day, tasks_of(lived.of_cycle(number), day))
         freeze_cycles(lived.warehouse, settings.buffer)
     return lived
 
@@ -110,7 +110,7 @@ def tasks_of(where: Sequence[Place], day: int) -> list[Task]:
     return [Task(where[k % len(where)], things[k // len(where) % len(things)], k, day) for k in numbers]
 
 
-def _live(lived: History, number: int, tasks: Sequence[Task]) -> None:
+def live(lived: History, number: int, tasks: Sequence[Task]) -> None:
     """Act one day with memory, and let its logs become memory and examples."""
     warehouse, settings, today = lived.warehouse, lived.settings, date_of(number)
     lab = Lab(warehouse, settings)

@@ -17,14 +17,22 @@ Preset = Literal["quick", "full"]
 """quick: to see it work, minutes for all studies together. full: what is reported."""
 
 STUDIES = {
-    "notes": "synde_pipeline.studies.notes_benchmark:study",
-    "poisoning": "synde_pipeline.studies.poisoning:study",
-    "composition": "synde_pipeline.studies.composition:study",
-    "sharing": "synde_pipeline.studies.sharing:study",
+    "mechanism": "synde_pipeline.studies.mechanism.study:study",
+    "parity": "synde_pipeline.studies.parity:study",
+    "synergy": "synde_pipeline.studies.synergy:study",
+    "compounding": "synde_pipeline.studies.compounding:study",
     "ablation": "synde_pipeline.studies.ablation:study",
+    "case_study": "synde_pipeline.studies.case_study:study",
     "information": "synde_pipeline.studies.information:study",
     "noise": "synde_pipeline.studies.noise:study",
+    "drift": "synde_pipeline.studies.drift:study",
+    "composition": "synde_pipeline.studies.composition:study",
+    "sharing": "synde_pipeline.studies.sharing:study",
     "active_learning": "synde_pipeline.studies.active_learning:study",
+    "scaling": "synde_pipeline.studies.scaling:study",
+    "benchmarks": "synde_pipeline.studies.benchmarks.study:study",
+    "notes": "synde_pipeline.studies.notes_benchmark:study",
+    "poisoning": "synde_pipeline.studies.poisoning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""

@@ -41,3 +41,11 @@ def together(verdicts: Sequence[str]) -> str:
         is_everywhere = len(set(verdicts)) == 1
         return verdicts[0] if is_everywhere else CONDITIONS
     return NOT if len(decided) == len(verdicts) else UNDECIDED
+
+
+def all_of(verdicts: Sequence[str]) -> str:
+    """One verdict on conditions that must hold together: it does not hold as soon as one of them does not."""
+    for word in (NOT, NOT_RUN, UNDECIDED, CONDITIONS):
+        if word in verdicts:
+            return word
+    return HOLDS if verdicts else NOT_RUN

@@ -113,7 +113,7 @@ def sampled_texts(
 ) -> Texts:
     """Texts of the pinned base, sampled at the first call and kept in the warehouse."""
     inputs = {"base_model": base.hash, "settings": f"{n} texts of {n_tokens} tokens, seed {seed}"}
-    key = base.hash[:16]
+    key = base.hash[:16] + (f"-{seed}" if seed else "")
     header = warehouse.header(ARTEFACT, key)
     if header is None or header.inputs != inputs:
         texts = Texts(tuple(map(tuple, sample(base, n, n_tokens, seed))))

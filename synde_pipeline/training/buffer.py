@@ -79,13 +79,17 @@ class Buffer:
         """Unclaimed examples of a domain that carry a training signal."""
         return _n_signals(self.unclaimed[domain])
 
+    def new(self, domain: str) -> list[Example]:
+        """Unclaimed examples of a domain but those that came back."""
+        return [row for row in self.unclaimed[domain] if row["metadata"]["trajectory_id"] not in self.returned]
+
     def is_ready(self, domain: str, config: BufferConfig) -> bool:
         """Whether a domain's new examples start a cycle.
 
         What came back is trained along with them and starts nothing by itself: the same examples on the same base
         would give the same adapter.
         """
-        new = [row for row in self.unclaimed[domain] if row["metadata"]["trajectory_id"] not in self.returned]
+        new = self.new(domain)
         n_trajectories = len({row["metadata"]["trajectory_id"] for row in new})
         if n_trajectories < config.min_trajectories or not _n_signals(new):
             return False
@@ -201,7 +205,7 @@ def freeze_cycles(
         warehouse: where the examples lie.
         config: when a domain is ready.
         standing: what became of earlier cycles.
-        forced: domains that are frozen as soon as one example waits; `EVERY` stands for all.
+        forced: domains that are frozen as soon as one new example waits; `EVERY` stands for all.
         trust: as of `read_buffer`.
 
     Returns:
@@ -243,7 +247,7 @@ def ready_domains(buffer: Buffer, config: BufferConfig, forced: Collection[str])
     return [
         domain
         for domain in sorted(buffer.unclaimed)
-        if (buffer.n_signals(domain) and (domain in forced or EVERY in forced)) or buffer.is_ready(domain, config)
+        if (_n_signals(buffer.new(domain)) and (domain in forced or EVERY in forced)) or buffer.is_ready(domain, config)
     ]
 
 

@@ -145,3 +145,10 @@ def test_only_the_clearest_differences_of_a_group_are_kept(most):
     found = folded(*mixed(8, good, BAD), config=MemoryConfig(embedder="hashing", max_contrasts=most))
     assert sum(title.startswith("Call") for title in found) == most
     assert sum(title.startswith("After") for title in found) == most
+
+
+def test_two_rows_of_one_run_that_went_the_same_way_are_no_reason_to_stop():
+    rows = [deltas_of(reflect(one), DAY)[-1] for one in (run(0, "success", GOOD), run(0, "failure", BAD))]
+    again = rows[0].model_copy(update={"content": "in other words"})
+    bank = fold([*rows, again], DAY, CONFIG, EMBED)
+    assert bank.n_deltas == 3

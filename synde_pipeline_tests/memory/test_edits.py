@@ -283,3 +283,13 @@ def test_an_edit_asks_no_language_model_about_logs_that_none_has_read(warehouse)
         publish_reflections(warehouse, day, by_llm)
         assert len(server.asked) == 2
         assert stale_reflections(warehouse, by_llm) == []
+
+
+def test_a_lesson_as_long_as_a_book_and_a_scope_that_names_nothing_are_refused():
+    texts = {"kind": "strategy", "title": "t", "description": ""}
+    with pytest.raises(InputError, match="20001 characters"):
+        lesson_of(scope="", content="x" * 20_000, **texts)
+    for scope in ("no colon", "site:", ":zormek", "Site:zormek"):
+        with pytest.raises(InputError, match="scope"):
+            adding(lesson_of(scope=scope, content="c", **texts), "library")
+    assert adding(lesson_of(scope="tool:look up", content="c", **texts), "library").scope == "tool:look up"

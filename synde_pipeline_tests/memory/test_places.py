@@ -13,6 +13,7 @@ from synde_pipeline.reflection.rules import reflect
 from synde_pipeline.settings import MemoryConfig
 from synde_pipeline_tests.helpers import DAY, called, trajectory
 from synde_pipeline_tests.memory.test_curate import BAD, GOOD, TRAIN
+from synde_pipeline_tests.memory.test_operations import edit
 
 CONFIG = MemoryConfig(embedder="hashing")
 EMBED = HashingEmbedder().embed
@@ -160,3 +161,51 @@ def test_a_run_at_a_place_is_no_evidence_for_the_rest_of_its_domain():
     calls = [(tool, "x", WORKS) for tool in ("find", "loan", "renew")]
     assert learned([visit(k, *calls) for k in range(4)]).keys() == {"find", "loan", "renew"}
     assert "How to renew" in learned([visit(k, *calls, scope="") for k in range(4)])
+
+
+# -- conventions that change ----------------------------------------------------------------------------------------
+
+
+def bank_of(items, day: int = 99):
+    return fold(deltas_from(items), DAY + timedelta(day), CONFIG, EMBED)
+
+
+OLD = [visit(k, ("nav", "search", FAILS), ("nav", "browse", WORKS), day=k) for k in range(3)]
+CHANGE = [visit(10 + k, ("nav", "browse", FAILS), day=8, outcome="failure") for k in range(2)]
+NEW = [visit(12 + k, ("nav", "search", WORKS), day=9) for k in range(2)]
+BACK = [visit(14 + k, ("nav", "search", FAILS), ("nav", "browse", WORKS), day=12) for k in range(2)]
+
+
+def test_what_failed_under_the_old_convention_is_not_warned_of_after_the_change():
+    assert learned([*OLD, *CHANGE]) == {"nav": ("pitfall", "browse")}
+    failed_since = [visit(20 + k, ("nav", "search", FAILS), day=9, outcome="failure") for k in range(2)]
+    assert learned([*OLD, *CHANGE, *failed_since]) == {"nav": ("pitfall", "browse, search")}
+
+
+def test_a_changed_convention_keeps_the_old_option_as_an_item_that_points_to_its_successor():
+    for runs, said in (([*OLD, *CHANGE], "browse"), ([*OLD, *CHANGE, *NEW], "search")):
+        bank = bank_of(runs)
+        (now,), (old,) = bank.items, bank.others
+        assert (now.content, old.kind, old.content, old.status) == (said, "strategy", "browse", "retired")
+        assert (old.successor, old.item_id != now.item_id) == (now.item_id, True)
+        assert {support.trace_uid for support in old.supports} == {run.trace_uid for run in OLD}
+        assert f"last seen to work on {DAY + timedelta(2)}" in old.reason
+
+
+def test_a_convention_that_returns_is_said_again_and_the_one_between_is_superseded():
+    before, after = bank_of([*OLD, *CHANGE, *NEW, *BACK], 9), bank_of([*OLD, *CHANGE, *NEW, *BACK])
+    assert [(i.content, i.status, i.successor != "") for i in (*before.items, *before.others)] == [
+        ("search", "active", False),
+        ("browse", "retired", True),
+    ]
+    assert [(i.content, i.status, i.successor) for i in (*after.items, *after.others)] == [
+        ("browse", "active", ""),
+        ("search", "retired", before.items[0].item_id),
+    ]
+
+
+def test_a_person_may_restore_a_superseded_option():
+    rows = deltas_from([*OLD, *CHANGE, *NEW])
+    (old,) = fold(rows, DAY + timedelta(20), CONFIG, EMBED).others
+    bank = fold([*rows, edit("UPDATE", old.item_id, "restore", day=15)], DAY + timedelta(20), CONFIG, EMBED)
+    assert sorted((item.content, item.successor) for item in bank.items) == [("browse", ""), ("search", "")]

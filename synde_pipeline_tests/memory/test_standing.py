@@ -53,10 +53,16 @@ def test_the_budget_keeps_what_helped_most_then_what_most_tasks_support():
 
 
 def test_a_smaller_item_does_not_slip_past_a_better_one_that_did_not_fit():
-    assert beyond([ranked("a", 30, helps=2), ranked("b", 5)], 20) == {"a", "b"}
+    assert beyond([ranked("c", 15, helps=3), ranked("a", 10, helps=2), ranked("b", 5)], 20) == {"a", "b"}
 
 
 def test_pinned_items_are_kept_beyond_the_budget_and_use_it_up():
     items = [ranked("a", 30, is_pinned=True, helps=-5), ranked("b", 5)]
     assert beyond(items, 20) == {"b"}
     assert beyond(items, 35) == set()
+
+
+def test_an_item_beyond_the_whole_budget_keeps_nobody_out():
+    items = [ranked("huge", 10**6, helps=9), ranked("a", 10), ranked("b", 10)]
+    assert beyond(items, 20) == {"huge"}
+    assert beyond([ranked("huge", 30, helps=9, is_pinned=True), *items[1:]], 20) == {"a", "b"}

@@ -13,7 +13,7 @@ from synde_pipeline.models.merge import MERGED
 from synde_pipeline.settings import MemoryConfig, Settings, TrainingConfig
 from synde_pipeline.storage import files_hash, read_json
 from synde_pipeline_tests.evaluation.test_report import report
-from synde_pipeline_tests.helpers import DAY
+from synde_pipeline_tests.helpers import DAY, gate
 from synde_pipeline_tests.models.test_bank import SETTINGS, trained
 from synde_pipeline_tests.models.test_cycle import cycle_on
 from synde_pipeline_tests.models_for_tests import pin_tiny
@@ -34,7 +34,7 @@ def champion(warehouse):
         publish(
             warehouse,
             cycle.key,
-            report() | {"gate": {"passed": True, "reason": "better"}},
+            report() | {"gate": gate(warehouse, passed=True)},
             {MERGED: model.content_hash},
         )
         decide(warehouse, cycle, model.inputs["base_model"])

@@ -20,7 +20,7 @@ from synde_pipeline.models.registry import FILE, champion
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.evaluation.test_report import report
-from synde_pipeline_tests.helpers import DAY
+from synde_pipeline_tests.helpers import DAY, gate
 from synde_pipeline_tests.models.test_bank import SETTINGS, frozen, trained
 from synde_pipeline_tests.models_for_tests import pin_tiny
 
@@ -29,7 +29,7 @@ SEQUENTIAL = SETTINGS.model_copy(update={"training": TrainingConfig(composition=
 
 def judged(warehouse, cycle, *, passed: bool):
     """Publish a report of the cycle's model, and let the gate decide on it."""
-    evidence = {"gate": {"passed": passed, "reason": "measured"}}
+    evidence = {"gate": gate(warehouse, passed=passed)}
     publish(warehouse, cycle.key, report() | evidence, {MERGED: warehouse.header(MERGED, cycle.key).content_hash})
     return decide(warehouse, cycle, load(warehouse).hash)
 

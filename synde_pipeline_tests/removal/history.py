@@ -23,7 +23,7 @@ from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.buffer import freeze_cycles
 from synde_pipeline.training.cycles import Cycle
 from synde_pipeline.training.daily import ensure_base, publish_examples, publish_shard
-from synde_pipeline_tests.helpers import DAY, called, land, trajectory
+from synde_pipeline_tests.helpers import DAY, called, gate, land, trajectory
 from synde_pipeline_tests.memory.test_curate import BAD, GOOD, REPORT, TRAIN
 
 LONG = (*GOOD, ("say", {}, "bye", True))
@@ -104,7 +104,9 @@ def by_coin(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict:
     """A gate without meaning, but with verdicts that follow from the model: about half of them pass."""
     report = report_of(warehouse, cycle, settings)
     passed = int(report["model"]["hash"][:4], 16) % 2 == 0
-    return report | {"gate": {"passed": passed, "reason": f"coin of {report['model']['hash'][:4]}"}}
+    return report | {
+        "gate": gate(warehouse, cycle.domain, passed=passed, reason=f"coin of {report['model']['hash'][:4]}")
+    }
 
 
 def state_of(warehouse: Warehouse) -> dict[str, object]:

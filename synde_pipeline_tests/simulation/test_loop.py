@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from synde_pipeline.defs.evaluation import GATE
+from synde_pipeline.defs.instance import open_instance
 from synde_pipeline.logs.daily import load_raw_logs
 from synde_pipeline.models.registry import champion
 from synde_pipeline.records import split_of
@@ -85,6 +88,23 @@ def test_only_train_tasks_were_learned_from_and_cycles_were_judged(lab):
         assert report["gate"]["n"] == 8
         assert set(report["arms"]) == set(ARMS)
         assert report["arms"]["dual"]["n"] == 8
+
+
+def test_a_rejected_candidate_left_green_runs_and_a_failed_check_that_says_why(lived, lab):
+    """Eight tasks show nothing: the champion stayed, which a person sees beside the asset and no run fails for."""
+    key = dg.AssetCheckKey(dg.AssetKey("promoted_model"), GATE)
+    with open_instance(lived[1].settings) as instance:
+        records = instance.event_log_storage.get_asset_check_execution_history(key, limit=20)
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+    found = [record.event.dagster_event.asset_check_evaluation_data for record in records]
+    decided = champion(lab).history
+    assert sorted(one.passed for one in found) == sorted(item.accepted for item in decided)
+    warned = [one for one in found if not one.passed]
+    assert warned
+    assert {one.severity for one in warned} == {dg.AssetCheckSeverity.WARN}
+    reasons = {item.reason for item in decided if not item.accepted}
+    assert {one.metadata["reason"].value for one in warned} == reasons
+    assert all("insufficient evidence" in reason for reason in reasons)
 
 
 def test_the_same_call_again_changes_nothing_and_says_so(lived):

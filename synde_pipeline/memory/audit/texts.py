@@ -1,12 +1,12 @@
 """Faults that one sees by reading: duplicates, contradictions, secrets, and what reads like an attack. Pure."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 
 from synde_pipeline.logs.redact import PATTERNS
 from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, named, text_of, weaker_first
+from synde_pipeline.memory.opposites import reduced
 from synde_pipeline.records import MemoryItem
 from synde_pipeline.reflection.injection import why_suspect
 
@@ -28,21 +28,11 @@ def near_duplicates(subject: Subject) -> Iterator[Finding]:
             yield finding_of("near_duplicates", weaker_first(a, b), f"{named(a)} is near {named(b)}")
 
 
-_AGAINST = frozenset(["not", "never", "don't", "dont", "avoid", "without", "cannot", "can't", "no", "skip", "refuse"])
-_FOR = frozenset(["do", "always", "must", "should", "can"])
-
-
-def _reduced(text: str) -> tuple[frozenset[str], bool]:
-    """The words that say what a text is about, and whether it is against it."""
-    words = re.findall(r"[\w'-]+", text.casefold())
-    return frozenset(words) - _AGAINST - _FOR, sum(word in _AGAINST for word in words) % 2 == 1
-
-
 def contradictions(subject: Subject) -> Iterator[Finding]:
     """Items of one scope and condition that advise the opposite."""
     groups: dict[tuple[str, str, frozenset[str]], list[MemoryItem]] = defaultdict(list)
     for item in subject.bank.items:
-        groups[item.domain, item.scope, _reduced(item.title)[0]].append(item)
+        groups[item.domain, item.scope, reduced(item.title)[0]].append(item)
     pairs = {(a.item_id, b.item_id): (a, b) for group in groups.values() for a, b in combinations(group, 2)}
     pairs |= {(a.item_id, b.item_id): (a, b) for a, b in subject.near_pairs if a.scope == b.scope}
     for a, b in pairs.values():
@@ -52,10 +42,10 @@ def contradictions(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_opposite(a: MemoryItem, b: MemoryItem, overlap: float) -> bool:
-    (title_a, against_a), (title_b, against_b) = _reduced(a.title), _reduced(b.title)
+    (title_a, against_a), (title_b, against_b) = reduced(a.title), reduced(b.title)
     if title_a == title_b and against_a != against_b:
         return True
-    (words_a, no_a), (words_b, no_b) = _reduced(a.content), _reduced(b.content)
+    (words_a, no_a), (words_b, no_b) = reduced(a.content), reduced(b.content)
     common = len(words_a & words_b) / max(1, len(words_a | words_b))
     if {a.kind, b.kind} == {"strategy", "pitfall"} and title_a == title_b:
         return (words_a <= words_b or words_b <= words_a) if words_a and words_b else False
