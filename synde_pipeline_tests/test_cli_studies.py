@@ -61,7 +61,7 @@ def test_without_a_name_the_studies_are_listed(home):
 def test_an_unknown_study_or_preset_is_refused_by_name(home):
     result = synde("study", "nonsense", home=home, check=False)
     assert result.returncode == 2
-    assert "no study is called 'nonsense'; expected notes or" in result.stderr
+    assert "no study is called 'nonsense'; expected mechanism or" in result.stderr
     assert "--preset is 'huge'" in synde("study", "notes", "--preset", "huge", home=home, check=False).stderr
     with pytest.raises(InputError):
         study_of("nonsense")

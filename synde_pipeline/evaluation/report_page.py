@@ -53,9 +53,12 @@ def render(report: dict[str, Any]) -> str:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
-def gate_of(gate: dict[str, Any] | None) -> dict[str, Any]:
-    """The gate's word as a heading, a colour and its checks; without evidence nothing is promoted."""
-    if gate is None:
+def gate_of(gate: Any) -> dict[str, Any]:
+    """The gate's word as a heading, a colour and its checks; without evidence nothing is promoted.
+
+    What is no gate section, and no check, is shown as far as it can be: deciding is not the page's.
+    """
+    if not isinstance(gate, dict):
         return {"word": "No gate evidence: the champion stays", "colour": "open", "reason": "", "checks": []}
     passed = gate.get("passed") is True
     word = "Passes the gate" if passed else "Does not pass the gate: the champion stays"
@@ -63,7 +66,11 @@ def gate_of(gate: dict[str, Any] | None) -> dict[str, Any]:
         "word": word,
         "colour": "good" if passed else "bad",
         "reason": gate.get("reason", ""),
-        "checks": gate.get("checks") or [],
+        "checks": [
+            {name: one.get(name) for name in ("name", "status", "sentence")}
+            for one in gate.get("checks") or ()
+            if isinstance(one, dict)
+        ],
     }
 
 

@@ -29,13 +29,12 @@ from synde_pipeline.removal.decisions import Decisions
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse
 from synde_pipeline.training.arrivals import ARTEFACT as ARRIVALS
-from synde_pipeline.training.arrivals import Arrival, Day, Known, append, arrival_of, arrivals
+from synde_pipeline.training.arrivals import Arrival, Day, Known, append, arrival_of, arrivals, oldest_unfinished
 from synde_pipeline.training.buffer import (
     SOURCE,
     View,
     freeze,
     next_keys,
-    oldest_unfinished,
     read_buffer,
     ready_domains,
 )
@@ -80,9 +79,11 @@ class Replay:
     """Cycle in the old warehouse -> the one that the same arrival froze in the new one."""
 
     def __post_init__(self) -> None:
-        self.journal = arrivals(self.old) or reconstructed(self.old, self.settings.buffer, self.old.keys(SOURCE))
+        due = [cycle.key for cycle in due_cycles(self.old)]
+        known = arrivals(self.old)
+        self.journal = known or reconstructed(self.old, self.settings.buffer, self.old.keys(SOURCE), due)
         self.decisions = Decisions(self.old, self.new, self.renamed)
-        self.due = oldest_unfinished(self.journal, [cycle.key for cycle in due_cycles(self.old)])
+        self.due = oldest_unfinished(self.journal, due)
 
     # -- where it starts ------------------------------------------------------------------------------------------
 

@@ -154,3 +154,13 @@ def news(warehouse: Warehouse, known: Known, days: Iterable[str]) -> tuple[dict[
 def arrival_of(journal: Sequence[Arrival], cycle: str) -> int | None:
     """Number of the record that froze a cycle; None for a cycle that no record names."""
     return next((record.number for record in reversed(journal) if cycle in record.frozen), None)
+
+
+def oldest_unfinished(journal: Sequence[Arrival], keys: Iterable[str]) -> dict[str, int]:
+    """Domain -> arrival of its oldest cycle among these."""
+    found: dict[str, int] = {}
+    for key in keys:
+        domain, number = key.rsplit("-", 1)[0], arrival_of(journal, key)
+        if number is not None:
+            found[domain] = min(number, found.get(domain, number))
+    return found

@@ -17,7 +17,7 @@ from synde_pipeline.memory.sources import source_of
 from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.settings import BufferConfig, MemoryConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.arrivals import Arrival, Known, append, arrival_of, arrivals, news
+from synde_pipeline.training.arrivals import Arrival, Known, append, arrivals, news, oldest_unfinished
 from synde_pipeline.training.cycles import (
     ARTEFACT,
     SOURCE,
@@ -213,7 +213,7 @@ def freeze_cycles(
     """
     journal, trust = arrivals(warehouse), trust or Trust.now(warehouse, MemoryConfig())
     completed = _complete(warehouse, journal, standing) if journal else []
-    journal = journal or _begin_journal(warehouse, config)
+    journal = journal or _begin_journal(warehouse, config, standing.unfinished)
     buffer = read_buffer(warehouse, standing.rejected, trust=trust)
     ready = ready_domains(buffer, config, forced)
     days, sources = news(warehouse, Known.by(journal), buffer.days)
@@ -234,9 +234,9 @@ def freeze_cycles(
     return [*completed, *freeze(warehouse, record.frozen, buffer)], buffer
 
 
-def _begin_journal(warehouse: Warehouse, config: BufferConfig) -> list[Arrival]:
+def _begin_journal(warehouse: Warehouse, config: BufferConfig, unfinished: Collection[str]) -> list[Arrival]:
     """The journal of a warehouse that is older than it; nothing in a new one."""
-    journal = reconstructed(warehouse, config, warehouse.keys(SOURCE))
+    journal = reconstructed(warehouse, config, warehouse.keys(SOURCE), unfinished)
     for record in journal:
         append(warehouse, record)
     return journal
@@ -256,16 +256,6 @@ def next_keys(warehouse: Warehouse, domains: Iterable[str]) -> tuple[str, ...]:
     known = cycles(warehouse)
     numbers = {d: 1 + max((cycle.number for cycle in known if cycle.domain == d), default=0) for d in domains}
     return tuple(f"{domain}-{number:04d}" for domain, number in numbers.items())
-
-
-def oldest_unfinished(journal: Sequence[Arrival], keys: Iterable[str]) -> dict[str, int]:
-    """Domain -> arrival of its oldest cycle among these."""
-    found: dict[str, int] = {}
-    for key in keys:
-        domain, number = key.rsplit("-", 1)[0], arrival_of(journal, key)
-        if number is not None:
-            found[domain] = min(number, found.get(domain, number))
-    return found
 
 
 def freeze(warehouse: Warehouse, keys: Iterable[str], buffer: Buffer) -> list[Cycle]:

@@ -1,15 +1,20 @@
 """The arrival journal of a warehouse that is older than the journal: what its manifests still tell."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from synde_pipeline.settings import BufferConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.arrivals import Arrival, Day, Known, news
+from synde_pipeline.training.arrivals import Arrival, Day, Known, news, oldest_unfinished
 from synde_pipeline.training.cycles import claimed_examples, cycles
 
 
-def reconstructed(warehouse: Warehouse, config: BufferConfig, days: Iterable[str]) -> list[Arrival]:
+def reconstructed(
+    warehouse: Warehouse, config: BufferConfig, days: Iterable[str], unfinished: Collection[str] = ()
+) -> list[Arrival]:
     """The journal as it may have been, with a record for each cycle there is; none without cycles.
+
+    Cycles that are unfinished now (`unfinished`) were so at every record; when the others were finished, nobody knows:
+    they are taken to have been before the next one was frozen.
 
     What no cycle claimed (held-out tasks) is taken to have arrived with the first cycle whose last day is not before
     its own: where it came later in truth, a replay shows it to cycles too early.
@@ -31,5 +36,7 @@ def reconstructed(warehouse: Warehouse, config: BufferConfig, days: Iterable[str
                 new[day] = now
         arrived |= {uid for now in new.values() for uid in now}
         complete = {day: sources[day] for day, now in new.items() if now == everything[day]}
-        journal.append(Arrival(number, new, config, frozen=(cycle.key,), sources=complete, is_reconstructed=True))
+        waiting = oldest_unfinished(journal, unfinished)
+        about = {"sources": complete, "unfinished": waiting, "is_reconstructed": True}
+        journal.append(Arrival(number, new, config, frozen=(cycle.key,), **about))
     return journal

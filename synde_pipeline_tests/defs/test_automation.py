@@ -50,7 +50,8 @@ def instance(home):
 
 
 def _evaluate(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
-    return cycle_sensor(dg.build_sensor_context(instance=instance, resources={"synde": Synde()}))
+    with dg.build_sensor_context(instance=instance, resources={"synde": Synde()}) as context:
+        return cycle_sensor(context)
 
 
 def _request(instance: dg.DagsterInstance) -> dg.RunRequest:
