@@ -18,6 +18,11 @@ def figure(width: float, height: float) -> tuple[Any, Any]:
     return drawing, axes
 
 
+def bars(value: float, low: float, high: float) -> list[list[float]]:
+    """Lengths of an error bar, (2, 1). A percentile interval may leave the value itself out: then one side has none."""
+    return [[max(0.0, value - low)], [max(0.0, high - value)]]
+
+
 def svg(drawing: Any) -> str:
     """A figure as SVG text: black becomes the page's ink, white its ground; equal figures are equal bytes.
 

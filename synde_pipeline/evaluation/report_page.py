@@ -6,7 +6,7 @@ What is computed lies in report.json; this module only words and draws it. The l
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
+from synde_pipeline.evaluation.plots import ARM_COLOURS, bars, figure, svg
 from synde_pipeline.evaluation.retention import BASE_ROW
 from synde_pipeline.evaluation.sections import NOT_MEASURED
 from synde_pipeline.evaluation.summary import ARMS, HEADS, METRICS, TITLES, measured, with_interval
@@ -153,7 +153,7 @@ def arm_plots(section: dict[str, Any]) -> list[str]:
         drawing, axes = figure(4.4, 2.5)
         for k, arm in enumerate(ARMS):
             found = measured(section["arms"][arm])[metric]
-            error = [[found["value"] - found["low"]], [found["high"] - found["value"]]]
+            error = bars(found["value"], found["low"], found["high"])
             axes.errorbar([k], [found["value"]], yerr=error, fmt="o", color=ARM_COLOURS[arm], capsize=5)
         axes.set_xticks(range(len(ARMS)), ARMS)
         axes.set_title(f"{TITLES[metric]}, n={section['arms']['none']['n']} tasks", fontsize=8)

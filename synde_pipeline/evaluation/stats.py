@@ -82,7 +82,8 @@ def wilson(n: int, n_of: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's interval of a share of independent units; honest at 0 and at 1."""
     share, square = n / n_of, z * z / n_of
     middle, half = share + square / 2, z * (share * (1 - share) / n_of + square / n_of / 4) ** 0.5
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+    # The share itself bounds both, which rounding could undo where all or none are hits.
+    return max(0.0, min(share, (middle - half) / (1 + square))), min(1.0, max(share, (middle + half) / (1 + square)))
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -230,7 +230,7 @@ def _picture(report: dict[str, Any]) -> str:
         found = [report["sections"][wording]["rankers"][name][DECIDES] for name in names]
         values = np.array([[row["value"], row["value"] - row["low"], row["high"] - row["value"]] for row in found]).T
         places = np.arange(len(names)) + shift
-        axes.errorbar(values[0], places, xerr=values[1:], fmt="o", capsize=3, color=colour, label=wording)
+        axes.errorbar(values[0], places, xerr=values[1:].clip(min=0), fmt="o", capsize=3, color=colour, label=wording)
     axes.set_yticks(range(len(names)), names)
     axes.legend(fontsize=8)
     axes.invert_yaxis()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from synde_pipeline.base_model import load, one_thread
-from synde_pipeline.evaluation.plots import figure, svg
+from synde_pipeline.evaluation.plots import bars, figure, svg
 from synde_pipeline.evaluation.stats import mean_interval
 from synde_pipeline.models.compose import add_adapters
 from synde_pipeline.simulation.gates import GATES, hints
@@ -211,7 +211,7 @@ def _plot(ways: Sequence[str], found: Sequence[dict[str, Any]], cell: str) -> st
     drawing, axes = figure(4.4, 2.8)
     for k, way in enumerate(ways):
         one = over(_runs(found, way, cell))
-        error = [[one["measured"] - one["error"][0]], [one["error"][1] - one["measured"]]]
+        error = bars(one["measured"], *one["error"])
         axes.errorbar([one["measured"]], [k], xerr=error, fmt="o", capsize=3, color="#2b6cb0")
     axes.set_yticks(range(len(ways)), ways)
     axes.invert_yaxis()

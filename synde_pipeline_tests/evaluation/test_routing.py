@@ -58,3 +58,6 @@ def test_wilson_is_the_published_interval_and_never_certain():
     ):
         assert wilson(n, n_of) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
     assert wilson(20, 20)[0] == pytest.approx(1 - 0.1611, abs=1e-4)
+    for n_of in range(1, 400):
+        assert wilson(0, n_of)[0] == 0
+        assert wilson(n_of, n_of)[1] == 1
