@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.errors import InputError
+from synde_pipeline.laboratory import report_of
 from synde_pipeline.lease import lease
 from synde_pipeline.llm import purge_answers
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
@@ -29,7 +30,7 @@ from synde_pipeline.models.registry import champion
 from synde_pipeline.records import content_hash
 from synde_pipeline.removal.inputs import Gone, affected_days, purge_landing, rewrite_days
 from synde_pipeline.removal.plan import hashes, plan
-from synde_pipeline.removal.replay import Replay, link
+from synde_pipeline.removal.replay import Judge, Replay, link
 from synde_pipeline.removal.request import Request, uids_of
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse, read_json, write_atomically
@@ -67,8 +68,15 @@ def plan_of(warehouse: Warehouse, settings: Settings, request: Request) -> dict[
     return plan(_replay(warehouse, warehouse, settings, journal, lambda _: None), request, gone)
 
 
-def remove(warehouse: Warehouse, settings: Settings, request: Request, say: Say = lambda _: None) -> dict[str, Any]:
-    """Remove as if it had never arrived (law 8); returns the certificate.
+def remove(
+    warehouse: Warehouse,
+    settings: Settings,
+    request: Request,
+    say: Say = lambda _: None,
+    *,
+    judge: Judge = report_of,
+) -> dict[str, Any]:
+    """Remove as if it had never arrived (law 8); returns the certificate. Cycles trained again are judged by `judge`.
 
     Raises:
         InputError: nothing is meant by the request.
@@ -84,7 +92,7 @@ def remove(warehouse: Warehouse, settings: Settings, request: Request, say: Say 
             journal = _journal(warehouse, settings, request, gone)
             (warehouse.root / ARTEFACT).mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(active_path(warehouse), json.dumps(journal))
-        return _go_on(warehouse, journal, say)
+        return _go_on(warehouse, journal, say, judge)
 
 
 def resume(warehouse: Warehouse, say: Say = lambda _: None) -> dict[str, Any] | None:
@@ -125,11 +133,11 @@ def _journal(warehouse: Warehouse, settings: Settings, request: Request, gone: G
     }
 
 
-def _go_on(warehouse: Warehouse, journal: dict[str, Any], say: Say) -> dict[str, Any]:
+def _go_on(warehouse: Warehouse, journal: dict[str, Any], say: Say, judge: Judge = report_of) -> dict[str, Any]:
     copy, trash = _work(warehouse, "copy"), _work(warehouse, "trash")
     if journal["swap"] is None:
         bury(warehouse, journal["uids"], frozenset(journal["cycles_out"]))
-        done = _rebuild(warehouse, copy, journal, say)
+        done = _rebuild(warehouse, copy, journal, say, judge)
         shutil.rmtree(copy.root / CHECKPOINTS, ignore_errors=True)
         coming = _entries(copy.root)
         going = [name for name in _entries(warehouse.root) if name not in coming]
@@ -154,7 +162,7 @@ def _entries(root: Path) -> list[str]:
     return sorted(names, key=lambda name: (name == CHAMPION, name))
 
 
-def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say: Say) -> dict[str, Any]:
+def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say: Say, judge: Judge) -> dict[str, Any]:
     """Make the copy in which what goes never was."""
     settings = Settings.model_validate(journal["settings"])
     gone = Gone(frozenset(journal["uids"]), Request.model_validate(journal["request"]).day)
@@ -165,6 +173,7 @@ def _rebuild(warehouse: Warehouse, copy: Warehouse, journal: dict[str, Any], say
     say(f"{len(journal['days'])} days are written anew")
     rewrite_days(copy, journal["days"], gone, settings.memory)
     replay = _replay(warehouse, copy, settings, journal, say)
+    replay.judge = judge
     replay.run()
     # A cycle that history does not freeze any more cannot be out of it.
     out = {replay.renamed[key] for key in journal["cycles_out"] if key in replay.renamed}

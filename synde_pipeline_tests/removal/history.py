@@ -109,6 +109,11 @@ def by_coin(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict:
     }
 
 
+def undecided(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict:
+    """A gate that holds no evidence: nothing is recorded, and no example comes back."""
+    return report_of(warehouse, cycle, settings) | {"gate": None}
+
+
 def state_of(warehouse: Warehouse) -> dict[str, object]:
     """What law 8 compares: content hashes of everything, and the champion with its history."""
     found = {

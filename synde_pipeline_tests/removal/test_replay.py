@@ -36,6 +36,7 @@ from synde_pipeline_tests.removal.history import (
     run,
     settings_of,
     state_of,
+    undecided,
     without,
 )
 
@@ -128,9 +129,9 @@ def test_adapters_that_a_person_took_out_leave_all_that_stood_on_them_and_their_
     config = settings_of(composition, tmp_path)
     warehouse = Warehouse(tmp_path / "warehouse")
     pin_tiny(warehouse)
-    live(warehouse, config, SCRIPT)
+    live(warehouse, config, SCRIPT, undecided)
     before = hashes(warehouse)
-    certificate = remove(warehouse, config, Request(adapter="library-0001"))
+    certificate = remove(warehouse, config, Request(adapter="library-0001"), judge=undecided)
     after = hashes(warehouse)
     assert all(before[name] == after[name] for name in before if name.startswith(("raw_logs", "cycles[", "arrivals[")))
     assert before["adapters[library-0001]"] == after["adapters[library-0001]"]
@@ -146,7 +147,7 @@ def test_adapters_that_a_person_took_out_leave_all_that_stood_on_them_and_their_
     assert due_cycles(warehouse) == []
     with pytest.raises(InputError, match="taken out already"):
         remove(warehouse, config, Request(adapter="library-0001"))
-    remove(warehouse, config, Request(trace="test:e"))  # the veto outlives later removals
+    remove(warehouse, config, Request(trace="test:e"), judge=undecided)  # the veto outlives later removals
     assert tombstones(warehouse).cycles == {"library-0001"}
     held = {row["cycle"] for row in warehouse.header("merged_models", "library-0002").info["adapters"]}
     assert "library-0001" not in held
@@ -159,13 +160,13 @@ def test_what_a_person_promoted_is_promoted_again_where_the_person_had_done_it(t
     for name, script in (("with", SCRIPT), ("without", without(SCRIPT, "test:e"))):
         warehouse = histories[name] = Warehouse(tmp_path / name / "warehouse")
         pin_tiny(warehouse)
-        live(warehouse, config, script[:1])
+        live(warehouse, config, script[:1], undecided)
         carry_out(warehouse, promotion(warehouse, "library-0001"), "looks good")
-        live(warehouse, config, script[:2])
-        live(warehouse, config, script)
+        live(warehouse, config, script[:2], undecided)
+        live(warehouse, config, script, undecided)
         carry_out(warehouse, promotion(warehouse, "library-0002"), "")
         carry_out(warehouse, rollback(warehouse, "library"), "no")
-    certificate = remove(histories["with"], config, Request(trace="test:e"))
+    certificate = remove(histories["with"], config, Request(trace="test:e"), judge=undecided)
     assert certificate["decisions_lost"] == []
     assert [item.by for item in champion(histories["with"]).history] == ["person"] * 3
     assert state_of(histories["with"]) == state_of(histories["without"])

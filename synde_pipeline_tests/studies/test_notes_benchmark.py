@@ -182,7 +182,7 @@ def test_the_page_has_its_honest_title_and_plots_and_escapes(report):
 
 @pytest.mark.slow
 def test_the_quick_study_shows_what_the_document_claims(home):
-    found = synde_json("study", "notes", "--quick", home=home)
+    found = synde_json("study", "notes", "--preset", "quick", home=home)
     verdicts = {claim["id"]: claim["verdict"] for claim in found["claims"]}
     assert verdicts["notes.momentum"] == "holds"
     assert verdicts["notes.accumulation"] == "holds"
@@ -190,7 +190,7 @@ def test_the_quick_study_shows_what_the_document_claims(home):
     folder = notes_benchmark.Path(found["folders"][0]["folder"])
     assert {path.name for path in folder.iterdir()} == {"claims.json", "report.json", "report.html"}
     assert json.loads((folder / "claims.json").read_text("utf-8")) == found["claims"]
-    again = synde_json("study", "notes", "--quick", home=home)
+    again = synde_json("study", "notes", "--preset", "quick", home=home)
     assert again == found, "equal seeds give equal bytes, and so the same folder"
 
 
