@@ -2,13 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from synde_pipeline.memory.notes import RuleLearner, infer
 from synde_pipeline.settings import load
-from synde_pipeline.studies import notes_benchmark
 from synde_pipeline.studies.creatures import (
     ATTRIBUTES,
     CHANCE,
@@ -187,7 +187,7 @@ def test_the_quick_study_shows_what_the_document_claims(home):
     assert verdicts["notes.momentum"] == "holds"
     assert verdicts["notes.accumulation"] == "holds"
     assert verdicts["notes.evidence_accuracy"] == "holds"
-    folder = notes_benchmark.Path(found["folders"][0]["folder"])
+    folder = Path(found["folders"][0]["folder"])
     assert {path.name for path in folder.iterdir()} == {"claims.json", "report.json", "report.html"}
     assert json.loads((folder / "claims.json").read_text("utf-8")) == found["claims"]
     again = synde_json("study", "notes", "--preset", "quick", home=home)
