@@ -78,7 +78,10 @@ def _run(names: Sequence[str], preset, *, skip_done: bool) -> tuple[list, list[d
 
 
 def _side_by_side(names: Sequence[str], preset: str) -> None:
-    """One process a study, as many at once as there are cores: each computes with one thread."""
+    """One process a study, as many at once as there are cores: each computes with one thread.
+
+    Each is a process group of its own: Ctrl-C reaches it once, through us.
+    """
     words = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", "study"]
     waiting, running, failed = list(names), {}, []
     with tqdm(total=len(names), desc="studies", unit="study", disable=None) as bar:
@@ -87,7 +90,10 @@ def _side_by_side(names: Sequence[str], preset: str) -> None:
                 while waiting and len(running) < (os.cpu_count() or 1):
                     name = waiting.pop(0)
                     running[name] = subprocess.Popen(
-                        [*words, name, "--preset", preset], stdout=subprocess.DEVNULL, env=os.environ | _ONE_THREAD
+                        [*words, name, "--preset", preset],
+                        stdout=subprocess.DEVNULL,
+                        env=os.environ | _ONE_THREAD,
+                        process_group=0,
                     )
                 time.sleep(0.1)
                 for name in [name for name, process in running.items() if process.poll() is not None]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from synde_pipeline.base_model import Base
 from synde_pipeline.evaluation.gate_rule import Check, check, no_loss
+from synde_pipeline.evaluation.own_data import nats
 from synde_pipeline.evaluation.paired import Pairs
 from synde_pipeline.models.bank import BankRow, load_bank, served_rows
 from synde_pipeline.models.merge import served_model
 from synde_pipeline.models.registry import Served
 from synde_pipeline.settings_gate import GateConfig
 from synde_pipeline.storage import Warehouse
-from synde_pipeline.training.collect import parts
 from synde_pipeline.training.probe import LogitsAt, adapted, kl_to_base, plain
 from synde_pipeline.training.shards import ShardRow
 
@@ -76,7 +76,7 @@ def general_checks(
     sentence = f"{worst} is {value:.3f} nats per token from the base (95 % below {upper:.3f}) on {len(rows)} texts"
     verdict = f"{sentence}, {config.max_kl:g} allowed"
     found = [check(KL, upper <= config.max_kl, verdict, found=value, limit=config.max_kl, n=len(rows))]
-    losses = {form.name: _losses(form, rows, pad_id) for form in [*own, *before]}
+    losses = {form.name: list(zip(*nats(form.logits, rows, pad_id), strict=True)) for form in [*own, *before]}
     pairs = _mean_pairs(losses, [form.name for form in own], [form.name for form in _replaced(own, before)])
     what = "gain in nats per token on the base's own data against the champion"
     return [*found, no_loss(BASE, pairs, config.base_margin, config.level, what)]
@@ -89,23 +89,7 @@ def _replaced(own: Sequence[Form], before: Sequence[Form]) -> Sequence[Form]:
     return same or before
 
 
-def _losses(form: Form, rows: Sequence[ShardRow], pad_id: int) -> list[tuple[float, int]]:
-    """Cross-entropy of each text, in nats summed over its targets, and the number of targets."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    found: list[tuple[float, int]] = []
-    for part in parts(rows, pad_id):
-        with torch.inference_mode():
-            logits = form.logits(part.ids, part.predicts)
-            labels = part.ids.roll(-1, 1)[part.predicts]
-            each = cross_entropy(logits, labels, reduction="none").double()
-        counts = part.predicts.sum(1).tolist()
-        found += [(float(nats.sum()), n) for nats, n in zip(each.split(counts), counts, strict=True)]
-    return found
-
-
-def _mean_pairs(losses: Mapping[str, list[tuple[float, int]]], own: Sequence[str], before: Sequence[str]) -> Pairs:
+def _mean_pairs(losses: Mapping[str, list[tuple[float, float]]], own: Sequence[str], before: Sequence[str]) -> Pairs:
     n_texts = len(losses[own[0]])
     sizes = [losses[own[0]][k][1] for k in range(n_texts)]
     gains = [
