@@ -166,12 +166,15 @@ def _same_check(candidate: Candidate) -> Check:
 
 
 def _elsewhere(candidate: Candidate) -> Check:
-    """Other domains are served by their own adapters, routed by domain: this candidate cannot reach their tasks."""
+    """Other domains are served by their own adapters, routed by domain: this candidate cannot reach their tasks.
+
+    Said, not measured, so it is never called passed.
+    """
     others = sorted(set(candidate.known.domains) - {candidate.cycle.domain})
     if not others:
         return Check("other domains", NOT_APPLICABLE, "no other domain has a champion")
     said = f"{', '.join(others)}: served by their own champions, which this one does not change"
-    return check("other domains", True, said, n=len(others))
+    return Check("other domains", NOT_APPLICABLE, said)
 
 
 def _given_up(candidate: Candidate) -> float:
