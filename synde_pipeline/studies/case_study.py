@@ -72,18 +72,18 @@ def _table(run: StudyRun, arms: Arms, n_logs: int) -> list[Claim]:
         what = f"after {n_logs} logs, success of weights less {title}; -{BEHIND} counts as near{note}"
         claim = f"57.2 % against 59.4 %: weights without context come near {title} in context"
         said = near.claimed(near_word, what)
-        claims.append(run.claim(f"near_{baseline}", "SynDE 10.2, 10.3", claim, **said))
+        claims.append(run.claim(f"near_{baseline}", "synde.txt 10.2, 10.3", claim, **said))
         what = f"after {n_logs} logs, success of dual less {title}{note}"
         claim = f"64.1 % against 59.4 %: both layers exceed {title} in context"
-        claims.append(run.claim(f"dual_{baseline}", "SynDE 10.2, 10.3", claim, **above.claimed(above_word, what)))
+        claims.append(run.claim(f"dual_{baseline}", "synde.txt 10.2, 10.3", claim, **above.claimed(above_word, what)))
         what = f"context tokens of dual less {title} ({level(arms[baseline], 'n_context_tokens').text})"
         claim = f"300 against 1000 tokens: both layers need less context than {title}"
         said = fewer.claimed(against(fewer.interval, wanted="below"), what)
-        claims.append(run.claim(f"tokens_{baseline}", "SynDE 10.2, 10.3", claim, **said))
+        claims.append(run.claim(f"tokens_{baseline}", "synde.txt 10.2, 10.3", claim, **said))
     both = gain(dual, weights)
     said = both.claimed(against(both.interval), f"after {n_logs} logs, success of dual less weights")
     claim = "64.1 % against 57.2 %: three memory items add to weights"
-    return [*claims, run.claim("dual_over_weights", "SynDE 10.3", claim, **said)]
+    return [*claims, run.claim("dual_over_weights", "synde.txt 10.3", claim, **said)]
 
 
 def _latencies(run: StudyRun, alone: Arms) -> list[Claim]:
@@ -95,7 +95,7 @@ def _latencies(run: StudyRun, alone: Arms) -> list[Claim]:
         faster = gain(alone[first], alone[second], "seconds")
         what = f"CPU seconds of a task, tried alone, {first} less {second} ({level(alone[second], 'seconds').text})"
         said = faster.claimed(against(faster.interval, wanted="below"), what)
-        claims.append(run.claim(name, "SynDE 10.2, 10.3", claim, **said))
+        claims.append(run.claim(name, "synde.txt 10.2, 10.3", claim, **said))
     return claims
 
 
@@ -106,7 +106,7 @@ def _users(run: StudyRun, users: Probes) -> Claim:
         f"mean score of simulated users on held-out tasks, dual ({mean_of(users['dual']).text}) less no learning "
         f"({mean_of(users['none']).text}), {n} scores each"
     )
-    return run.claim("users", "SynDE C.3", "Users are more content", **found.claimed(against(found.interval), what))
+    return run.claim("users", "synde.txt C.3", "Users are more content", **found.claimed(against(found.interval), what))
 
 
 # -- what an adapter has learned ------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def _learned(run: StudyRun, probes: Probes) -> list[Claim]:
     claims = []
     for name, claim, probe in LEARNED:
         if not all(sum(n for _, n in one) for side in ("with", "without") for one in probes[f"{probe}, {side}"]):
-            claims.append(run.claim(name, "SynDE 10.4", claim, measured=None, error=None, n=0, verdict="not run",
+            claims.append(run.claim(name, "synde.txt 10.4", claim, measured=None, error=None, n=0, verdict="not run",
                                     what=f"{probe}: no task led there"))  # fmt: skip
             continue
         found = difference(probes[f"{probe}, with"], probes[f"{probe}, without"])
@@ -139,7 +139,7 @@ def _learned(run: StudyRun, probes: Probes) -> list[Claim]:
         before = mean_of(probes[f"{probe}, without"])
         what = f"share of actions ({probe}), with the adapter less without ({before.text})"
         said = found.claimed(against(found.interval, wanted=wanted), what)
-        claims.append(run.claim(name, "SynDE 10.4", claim, **said))
+        claims.append(run.claim(name, "synde.txt 10.4", claim, **said))
     return claims
 
 

@@ -65,7 +65,7 @@ def _accumulation(run: StudyRun, labs: Histories) -> list[Claim]:
         what = f"success of {arm} on the last third of {len(labs[0])} days less the first third, all open places"
         said = found.claimed(against(found.interval), what)
         claims.append(
-            run.claim(f"accumulate_{arm}", "SynDE 9.1, RQ4", f"Capabilities accumulate over time: {arm}", **said)
+            run.claim(f"accumulate_{arm}", "synde.txt 9.1, RQ4", f"Capabilities accumulate over time: {arm}", **said)
         )
     return claims
 
@@ -84,7 +84,7 @@ def _curves(run: StudyRun, curves: dict[str, list[dict[str, Fit]]], n_days: int)
                 f"{AIC_MARGIN:g} counts (best by seed: {best})"
             )
             said = leads.claimed(against(leads.interval, AIC_MARGIN), what)
-        claims.append(run.claim(f"logarithmic_{arm}", "SynDE 9.1, RQ4", claim, **said))
+        claims.append(run.claim(f"logarithmic_{arm}", "synde.txt 9.1, RQ4", claim, **said))
     return claims
 
 
@@ -101,7 +101,7 @@ def _forgetting(run: StudyRun, labs: Histories) -> list[Claim]:
             )
             said = found.claimed(against(found.interval, FORGOTTEN, wanted="below"), what)
         claims.append(
-            run.claim(f"kept_{arm}", "SynDE 8.3, 9.2", f"No catastrophic forgetting over days: {arm}", **said)
+            run.claim(f"kept_{arm}", "synde.txt 8.3, 9.2", f"No catastrophic forgetting over days: {arm}", **said)
         )
     return claims
 
@@ -131,7 +131,7 @@ def _novel(run: StudyRun, labs: Histories) -> Claim:
     found = gain(sums["context"], sums["weights"])
     what = f"success of context less weights at places that have been open for at most {YOUNG} days"
     claim = "Context adapts immediately where weights have not been trained yet"
-    return run.claim("novel", "SynDE 5.4", claim, **found.claimed(against(found.interval), what))
+    return run.claim("novel", "synde.txt 5.4", claim, **found.claimed(against(found.interval), what))
 
 
 def _users(run: StudyRun, labs: Histories) -> Claim:
@@ -142,7 +142,9 @@ def _users(run: StudyRun, labs: Histories) -> Claim:
         "mean score (0 to 1: success, less what it took too long) that simulated users give the deployed agent, last "
         f"third of the days ({n_last} scores) less the first ({n_first})"
     )
-    return run.claim("users", "SynDE C.3", "User satisfaction rises", **found.claimed(against(found.interval), what))
+    return run.claim(
+        "users", "synde.txt C.3", "User satisfaction rises", **found.claimed(against(found.interval), what)
+    )
 
 
 # -- showing --------------------------------------------------------------------------------------------------------

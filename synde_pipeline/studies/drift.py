@@ -81,7 +81,7 @@ def _recoveries(run: StudyRun, labs: Histories, day: int) -> list[Claim]:
         f"(days to {RECOVERED:.0%} by seed: {said})"
     )
     claim = "Context adapts immediately, weights periodically: context regains more in one day"
-    claims = [run.claim("context_first", "SynDE 5.4", claim, **found.claimed(against(found.interval), what))]
+    claims = [run.claim("context_first", "synde.txt 5.4", claim, **found.claimed(against(found.interval), what))]
     for arm in LEARNING:
         last = labs[0][-1].number
         now = [on(days, arm, last) for days in labs]

@@ -13,7 +13,8 @@ from synde_pipeline.lease import lease
 from synde_pipeline.settings import BufferConfig, Settings, SimulationConfig
 from synde_pipeline.simulation.demo import defaults, laboratory
 from synde_pipeline.simulation.loop import DayRow, Loop
-from synde_pipeline.studies.study import StudyRun, code_hash
+from synde_pipeline.studies.code import code_hash
+from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.worlds import Laboratory
 
 FOLDER = "study_labs"

@@ -122,7 +122,7 @@ def _parities(run: StudyRun, table: Table) -> list[Claim]:
     for name, arm, other, claim in PAIRS:
         found = gain(table[arm], table[other])
         what = f"success of {arm} less {other}; at least -{MARGIN} counts as parity"
-        source = "SynDE 9.1, RQ2" if name != "paper" else "SynDE 6.4, 9.1, RQ2"
+        source = "synde.txt 9.1, RQ2" if name != "paper" else "synde.txt 6.4, 9.1, RQ2"
         claims.append(run.claim(name, source, claim, **found.claimed(against(found.interval, -MARGIN), what)))
     return claims
 
@@ -135,7 +135,7 @@ def _costs(run: StudyRun, table: Table) -> list[Claim]:
     steps = gain(table["weights"], table["context, top 3"], "n_steps")
     said = "actions a task of weights less context with three items"
     return [
-        run.claim("overhead", "SynDE 9.1, RQ2", "LoRA has no context overhead", **tokens.claimed(verdict, what)),
+        run.claim("overhead", "synde.txt 9.1, RQ2", "LoRA has no context overhead", **tokens.claimed(verdict, what)),
         run.claim(
             "steps", "ours", "Weights need no more actions than context with three items",
             **steps.claimed(against(steps.interval, 0.0, wanted="below"), said),

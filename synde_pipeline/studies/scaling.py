@@ -109,12 +109,12 @@ def _growth(run: StudyRun, labs: Sequence[Sequence[Day]], base_bytes: int) -> li
             best = ", ".join(min(one.values(), key=lambda fit: fit.aic).kind for one in found)
             what = f"lead of the {kind} curve in AIC; more than {AIC_MARGIN:g} counts (best by seed: {best})"
             said = leads.claimed(against(leads.interval, AIC_MARGIN), what)
-        claims.append(run.claim(f"{name}_growth", "SynDE 11.3", claim, **said))
+        claims.append(run.claim(f"{name}_growth", "synde.txt 11.3", claim, **said))
     ends = [days[-1] for days in labs if days[-1].n_adapters]
     if not ends:
         return [
             *claims,
-            run.claim("tiny", "SynDE 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
+            run.claim("tiny", "synde.txt 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
         ]
     shares = span([day.served_bytes / day.n_adapters / base_bytes for day in ends])
     every = span([day.served_bytes / base_bytes for day in ends])
@@ -123,7 +123,7 @@ def _growth(run: StudyRun, labs: Sequence[Sequence[Day]], base_bytes: int) -> li
         f"last day together are {every.text}"
     )
     verdict = against(shares.interval, TINY, wanted="below")
-    return [*claims, run.claim("tiny", "SynDE 11.3", "Rank-1 adapters are tiny", **shares.claimed(verdict, what))]
+    return [*claims, run.claim("tiny", "synde.txt 11.3", "Rank-1 adapters are tiny", **shares.claimed(verdict, what))]
 
 
 # -- costs ----------------------------------------------------------------------------------------------------------
@@ -135,20 +135,20 @@ def _costs(run: StudyRun, labs: Sequence[Sequence[Day]], table: Table) -> list[C
     what = f"CPU seconds of a task, weights less context, unbatched; context takes {plain.text}"
     claim = "Reduced inference cost: weights are faster than context"
     said = faster.claimed(against(faster.interval, wanted="below"), what)
-    claims = [run.claim("latency", "SynDE 5.4, 11.3", claim, **said)]
+    claims = [run.claim("latency", "synde.txt 5.4, 11.3", claim, **said)]
     each = {arm: [pairs(rows, "seconds", "n_steps") for rows in table[arm]] for arm in ("weights", "none")}
     slower, plain = difference(each["weights"], each["none"]), mean_of(each["none"])
     limit = OVERHEAD * (plain.value or 0.0)
     what = f"CPU seconds of an action, unmerged adapter less base ({plain.text}); up to {limit:.2g} counts as none"
     said = slower.claimed(against(slower.interval, limit, wanted="below"), what)
-    claims.append(run.claim("zero_overhead", "SynDE 5.4", "Zero inference overhead of weights", **said))
+    claims.append(run.claim("zero_overhead", "synde.txt 5.4", "Zero inference overhead of weights", **said))
     last = [days[-1].arms for days in labs]
     wanted = [pairs(arms["dual"], times=ABSORBED) for arms in last]
     absorbed = difference([pairs(arms["weights"]) for arms in last], wanted)
     what = f"success of weights on the last day, all open places, less {ABSORBED} times that of dual"
     said = absorbed.claimed(against(absorbed.interval), what)
     claim = "Weights absorb common patterns: they need memory no longer"
-    return [*claims, run.claim("absorbed", "SynDE 11.3", claim, **said)]
+    return [*claims, run.claim("absorbed", "synde.txt 11.3", claim, **said)]
 
 
 # -- showing --------------------------------------------------------------------------------------------------------

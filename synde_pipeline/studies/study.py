@@ -6,7 +6,6 @@ A study takes its expensive parts through `StudyRun.part`, so that an interrupte
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from synde_pipeline import page
 from synde_pipeline.records.base import content_hash
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Header, Warehouse, files_hash, read_json, write_atomically
+from synde_pipeline.studies.code import code_hash
 from synde_pipeline.studies.registry import Claim, Preset, about, study_of
 
 ARTEFACT = "studies"
@@ -67,7 +67,7 @@ class StudyRun:
             key: everything that the value depends on: seed, sizes, settings.
             compute: makes it; what it returns must be JSON.
         """
-        hashed = content_hash({"study": self.name, "key": key, "code": code_hash()})
+        hashed = content_hash({"study": self.name, "key": key, "code": code_hash(self.name)})
         path = Warehouse(self.settings.warehouse).root / PARTS / self.name / f"{hashed[:32]}.json"
         if path.exists():
             return read_json(path)["value"]
@@ -85,13 +85,6 @@ class StudyRun:
     def claim(self, name: str, source: str, claim: str, **measured: Any) -> Claim:
         """A claim of this study; `measured` gives `measured`, `error`, `n`, `verdict` and `what`."""
         return Claim(id=f"{self.name}.{name}", source=source, claim=claim, command=self.command, **measured)
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Hash of the package's code: what other code measured is measured again."""
-    root = Path(__file__).parents[1]
-    return content_hash({str(file.relative_to(root)): file.read_text("utf-8") for file in sorted(root.rglob("*.py"))})
 
 
 def run_study(
@@ -126,7 +119,7 @@ def run_study(
         info = {"preset": preset}
         return Header(
             artefact=artefact_of(name), key="", content_hash=files_hash(folder), counts=counts, info=info,
-            inputs={"code": code_hash()},
+            inputs={"code": code_hash(name)},
         )  # fmt: skip
 
     header = warehouse.publish_folder(artefact_of(name), "", write, describe)
@@ -136,7 +129,11 @@ def run_study(
 def is_done(settings: Settings, name: str, preset: Preset) -> bool:
     """Whether this very code has run a study at this preset, or at a larger one."""
     header = Warehouse(settings.warehouse).header(artefact_of(name), "")
-    return header is not None and header.inputs.get("code") == code_hash() and header.info["preset"] in (preset, "full")
+    return (
+        header is not None
+        and header.inputs.get("code") == code_hash(name)
+        and header.info["preset"] in (preset, "full")
+    )
 
 
 def artefact_of(name: str) -> str:

@@ -87,21 +87,23 @@ def _dual(run: StudyRun, leads: dict[int, tuple[Found, str]]) -> list[Claim]:
     found, verdict = leads[DEFAULT]
     what = f"success of dual less the better of context and weights, {DEFAULT} items shown, known places"
     claims = [
-        run.claim("dual", "SynDE 9.1, RQ3", "Both layers together exceed either alone", **found.claimed(verdict, what))
+        run.claim(
+            "dual", "synde.txt 9.1, RQ3", "Both layers together exceed either alone", **found.claimed(verdict, what)
+        )
     ]
     worst = min((one for one, _ in leads.values()), key=lambda one: one.interval[0] if one.interval else 0.0)
     said = ", ".join(f"{k}: {one.text} {word}" for k, (one, word) in leads.items())
     what = f"the least of these leads over 1 to {ITEMS[-1]} items ({said})"
     every = together([word for _, word in leads.values()])
     name = "Both layers together exceed either alone, however many items are shown"
-    return [*claims, run.claim("dual_by_items", "SynDE 9.1, RQ3", name, **worst.claimed(every, what))]
+    return [*claims, run.claim("dual_by_items", "synde.txt 9.1, RQ3", name, **worst.claimed(every, what))]
 
 
 def _order(run: StudyRun, table: Table) -> list[Claim]:
     found = gain(table[f"context {DEFAULT}"], table["dual 0"])
     what = f"success of context with {DEFAULT} items less weights alone, known places"
     claim = "Dual > Context-only > Weight-only: context beats weights"
-    return [run.claim("order", "SynDE 9.1, RQ3", claim, **found.claimed(against(found.interval), what))]
+    return [run.claim("order", "synde.txt 9.1, RQ3", claim, **found.claimed(against(found.interval), what))]
 
 
 def _controls(run: StudyRun, table: Table) -> list[Claim]:
@@ -128,7 +130,7 @@ def _controls(run: StudyRun, table: Table) -> list[Claim]:
     new = gain(table["new, dual"], table["new, context"])
     what = "success of dual less context on new places as deployed: no adapter is routed there"
     name = "Weights handle common patterns while context handles novel situations: dual exceeds context on new places"
-    return [*claims, run.claim("new", "SynDE 5.4", name, **new.claimed(against(new.interval), what))]
+    return [*claims, run.claim("new", "synde.txt 5.4", name, **new.claimed(against(new.interval), what))]
 
 
 def _predictions(run: StudyRun, table: Table) -> list[Claim]:
@@ -139,7 +141,7 @@ def _predictions(run: StudyRun, table: Table) -> list[Claim]:
         what = f"success of {arm} less no learning, known places, {DEFAULT} items where memory is shown"
         claim = f"{arm} gains {low:.0%} to {high:.0%}"
         verdict = inside(found.interval, low, high)
-        claims.append(run.claim(f"predicted_{arm}", "SynDE 9.3", claim, **found.claimed(verdict, what)))
+        claims.append(run.claim(f"predicted_{arm}", "synde.txt 9.3", claim, **found.claimed(verdict, what)))
     return claims
 
 
