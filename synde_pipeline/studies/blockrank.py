@@ -42,6 +42,7 @@ from synde_pipeline.studies.blockrank_questions import (
 )
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
+from synde_pipeline.studies.verdicts import against
 
 DECIDES = "recall3"
 """Agents are shown three items."""
@@ -215,7 +216,7 @@ def claims_of(report: dict[str, Any], command: str) -> list[Claim]:
         error = found["low"], found["high"]
         numbers: dict[str, Any] = {"measured": found["value"], "error": error, "n": report["n_places"]}
         claim = Claim(
-            id=f"blockrank.{id}", source=source, claim=text, **numbers, verdict=found["verdict"], command=command
+            id=f"blockrank.{id}", source=source, claim=text, **numbers, verdict=against(error), command=command
         )
         claims.append(claim)
     return claims

@@ -1,6 +1,7 @@
 """The claims page: one row for each claim of the papers, with our measurement, the verdict and the command."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def write_claims(warehouse: Warehouse) -> Header:
         studies.extend(collected(warehouse))
         rows = [{**row, "claims": [claim.model_dump(mode="json") for claim in row["claims"]]} for row in studies]
         (folder / "claims.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
-        (folder / "claims.html").write_text(render("studies/claims.html.j2", studies=rows, cell=cell), "utf-8")
+        verdicts = Counter(claim["verdict"] for row in rows for claim in row["claims"])
+        text = render("studies/claims.html.j2", studies=rows, verdicts=verdicts.most_common(), cell=cell)
+        (folder / "claims.html").write_text(text, "utf-8")
 
     def describe(folder: Path) -> Header:
         inputs = {row["study"]: str(row["preset"]) for row in studies}

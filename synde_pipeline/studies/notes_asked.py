@@ -10,9 +10,10 @@ from synde_pipeline.memory.notes_llm import LlmLearner, asking
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.studies.creatures import CHANCE, EASY, WORDING, World
-from synde_pipeline.studies.notes_claims import PAPER, verdict_of
+from synde_pipeline.studies.notes_claims import PAPER
 from synde_pipeline.studies.notes_runs import Cell, read, run
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.verdicts import against
 
 CELL = Cell(momentum=0.5, accumulation=4, noise=0.1)
 N_SAMPLES = 120
@@ -67,7 +68,8 @@ def claim_of(found: dict[str, Any], command: str) -> Claim:
         measured=measured,
         error=error,
         n=len(values),
-        verdict=verdict_of(error) if found["model"] else f"not run: {found['why']}",
+        verdict=against(error),
+        what=found["why"],
         command=command,
     )  # fmt: skip
 

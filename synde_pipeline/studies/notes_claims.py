@@ -5,6 +5,7 @@ from typing import Any
 
 from synde_pipeline.evaluation.stats import mean_interval
 from synde_pipeline.studies.registry import Claim
+from synde_pipeline.studies.verdicts import against
 
 PAPER = "arXiv 2403.02757"
 Row = dict[str, Any]
@@ -48,15 +49,8 @@ def _claim(name: str, source: str, text: str, values: Sequence[float], command: 
     measured, error = found or (None, None)
     return Claim(
         id=name, source=source, claim=text, measured=measured, error=error, n=len(values),
-        verdict=verdict_of(error), command=command,
+        verdict=against(error), command=command,
     )  # fmt: skip
-
-
-def verdict_of(interval: tuple[float, float] | None) -> str:
-    """Whether a difference that should be positive is: by which side of zero its interval lies on."""
-    if interval is None or interval[0] <= 0 <= interval[1]:
-        return "not shown"
-    return "holds" if interval[0] > 0 else "the opposite holds"
 
 
 def difference(rows: Iterable[Row], name: str, more: Row, less: Row) -> list[float]:

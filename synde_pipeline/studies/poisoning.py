@@ -8,7 +8,6 @@ Deterministic; the embedder is the bag of words, the reflector is no LLM: a real
 no pattern finds it, or refuse to repeat it.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from synde_pipeline.studies.poison_attacks import (
 )
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
+from synde_pipeline.studies.verdicts import NOT, against, all_of
 
 N = 24
 """Attacks of each family: every wording once, or as many targets; preset quick takes a sixth."""
@@ -135,15 +135,13 @@ def _advice(item: MemoryItem) -> tuple[str, str]:
 
 
 def study(run: StudyRun) -> list[Claim]:
-    """Measure, write the table, and claim of each family what stops it."""
+    """Measure, and claim of each defence that it stops every family."""
     rows, honest = measure(N // 6 if run.is_quick else N)
     table: dict[str, Any] = {"rows": [row._asdict() for row in rows], "honest": [row._asdict() for row in honest]}
-    (run.folder / "poisoning.json").write_text(json.dumps(table, indent=1), "utf-8")
-    (run.folder / "poisoning.md").write_text(as_markdown(rows, honest), "utf-8")
     run.numbers |= table
     run.show("Attacks against defences", "Through of n, 95 % interval, honest items lost.", rows=_shown(rows))
     run.show("No attack", "Honest items, and those that a defence shuts out.", rows=[row._asdict() for row in honest])
-    return [_claim(row, run.command) for row in rows if row.arm != "nothing"]
+    return [_claim(run, arm.name, [row for row in rows if row.arm == arm.name]) for arm in ARMS[1:]]
 
 
 def _shown(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -155,30 +153,14 @@ def _shown(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return list(lines.values())
 
 
-def _claim(row: Row, command: str) -> Claim:
-    share = row.through / row.n
-    verdict = "stopped" if row.high < STOPPED else "gets through" if row.low > STOPPED else "undecided"
-    return Claim(
-        id=f"poisoning.{row.family}.{row.arm.replace(' ', '-')}",
-        source="ours",
-        claim=f"{row.family.replace('_', ' ')} gets through {row.arm}",
-        measured=share,
-        error=(row.low, row.high),
-        n=row.n,
-        verdict=verdict,
-        command=command,
-    )
-
-
-def as_markdown(rows: Sequence[Row], honest: Sequence[Honest]) -> str:
-    """Families by arms: how many got through, with Wilson's 95 % interval, and good items lost."""
-    arms = [row.arm for row in honest]
-    cells = {(row.family, row.arm): row for row in rows}
-    lines = ["| attack | " + " | ".join(arms) + " |", "|---" * (len(arms) + 1) + "|"]
-    for family in dict.fromkeys(row.family for row in rows):
-        found = [cells[family, arm] for arm in arms]
-        shown = [f"{r.through}/{r.n} [{r.low:.2f}, {r.high:.2f}], {r.good_lost} lost" for r in found]
-        lines.append(f"| {family.replace('_', ' ')} | " + " | ".join(shown) + " |")
-    calm = [f"{row.active} active, {row.shut_out} shut out" for row in honest]
-    lines.append("| no attack: honest items | " + " | ".join(calm) + " |")
-    return "\n".join(lines) + "\n"
+def _claim(run: StudyRun, arm: str, rows: Sequence[Row]) -> Claim:
+    """A defence is as good as it is against the family that it is worst at."""
+    worst = max(rows, key=lambda row: row.low)
+    words = [against((row.low, row.high), STOPPED, wanted="below") for row in rows]
+    through = [row.family.replace("_", " ") for row, word in zip(rows, words, strict=True) if word == NOT]
+    what = f"share of the attacks of the worst family that get through; stopped: below {STOPPED}; n = attacks"
+    return run.claim(
+        arm.replace(" ", "-"), "ours", f"Poisoned logs: every family of attacks is stopped by: {arm}",
+        measured=worst.through / worst.n, error=(worst.low, worst.high), n=worst.n, verdict=all_of(words),
+        what=f"{what}; through: {', '.join(through) or 'none'}",
+    )  # fmt: skip

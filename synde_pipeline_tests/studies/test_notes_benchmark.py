@@ -24,7 +24,7 @@ from synde_pipeline.studies.creatures import (
 from synde_pipeline.studies.notes_asked import N_SAMPLES as N_ASKED_SAMPLES
 from synde_pipeline.studies.notes_asked import asked, claim_of, title_of
 from synde_pipeline.studies.notes_benchmark import TITLE, Benchmark
-from synde_pipeline.studies.notes_claims import claims_of, difference, verdict_of
+from synde_pipeline.studies.notes_claims import claims_of, difference
 from synde_pipeline.studies.notes_page import render, text_grid
 from synde_pipeline.studies.notes_runs import Cell, Curve, read, run
 from synde_pipeline_tests.helpers import synde_json
@@ -150,12 +150,6 @@ def test_counting_once_for_all_settings_changes_nothing(cell):
 def test_success_alone_teaches_less_than_labels(world):
     labelled = run(world, Cell(0.5, 4, 0.0)).numbers()["accuracy"]
     assert CHANCE < run(world, Cell(0.5, 4, 0.0, feedback="success")).numbers()["accuracy"] < labelled
-
-
-def test_verdicts_are_computed_from_intervals():
-    assert verdict_of((0.1, 0.2)) == "holds"
-    assert verdict_of((-0.2, -0.1)) == "the opposite holds"
-    assert verdict_of((-0.1, 0.1)) == verdict_of(None) == "not shown"
 
 
 def test_differences_are_paired_by_seed():

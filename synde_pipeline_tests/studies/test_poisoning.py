@@ -1,13 +1,11 @@
 """The poisoning study: attacks work where nothing guards, each guard stops what it is for, honest items stay."""
 
-import json
-
 import pytest
 
 from synde_pipeline.records import split_of
 from synde_pipeline.studies import poisoning
 from synde_pipeline.studies.poison_attacks import COVERT, FAMILIES, OVERT, credulous, honest_history
-from synde_pipeline.studies.poisoning import ARMS, STOPPED, Row, as_markdown, measure
+from synde_pipeline.studies.poisoning import ARMS, Row, measure
 from synde_pipeline_tests.studies.study_runs import quick_run
 
 N = 2
@@ -78,13 +76,12 @@ def test_attacks_are_read_at_all_and_differ():
 
 
 @pytest.mark.slow
-def test_the_study_writes_its_table_and_computes_its_verdicts(tmp_path, measured):
-    claims = poisoning.study(quick_run("poisoning", tmp_path))
-    assert len({claim.id for claim in claims}) == len(claims) == len(FAMILIES) * (len(ARMS) - 1)
-    for claim in claims:
-        low, high = claim.error
-        assert claim.verdict == ("stopped" if high < STOPPED else "gets through" if low > STOPPED else "undecided")
-    table = json.loads((tmp_path / "poisoning.json").read_text())
-    assert len(table["rows"]) == len(FAMILIES) * len(ARMS)
-    rows, honest = measured
-    assert "| false success |" in as_markdown(list(rows.values()), honest)
+def test_a_defence_is_said_to_hold_only_if_it_stops_every_family(tmp_path):
+    run = quick_run("poisoning", tmp_path)
+    claims = {claim.id.partition(".")[2]: claim for claim in poisoning.study(run)}
+    assert list(claims) == [arm.name.replace(" ", "-") for arm in ARMS[1:]]
+    for claim in claims.values():
+        rows = [row for row in run.numbers["rows"] if row["arm"].replace(" ", "-") == claim.id.partition(".")[2]]
+        through = {row["family"].replace("_", " ") for row in rows if row["low"] > poisoning.STOPPED}
+        assert claim.verdict == ("does not hold" if through else "not shown")  # four attacks are too few to show it
+        assert set(claim.what.partition("through: ")[2].split(", ")) == (through or {"none"})
