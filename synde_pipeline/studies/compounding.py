@@ -142,9 +142,8 @@ def _users(run: StudyRun, labs: Histories) -> Claim:
         "mean score (0 to 1: success, less what it took too long) that simulated users give the deployed agent, last "
         f"third of the days ({n_last} scores) less the first ({n_first})"
     )
-    return run.claim(
-        "users", "synde.txt C.3", "User satisfaction rises", **found.claimed(against(found.interval), what)
-    )
+    claim = "Simulated users grow more content (a metric of the protocol: it predicts nothing)"
+    return run.claim("users", "synde.txt C.3", claim, **found.claimed(against(found.interval), what))
 
 
 # -- showing --------------------------------------------------------------------------------------------------------

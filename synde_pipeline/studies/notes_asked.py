@@ -10,7 +10,7 @@ from synde_pipeline.memory.notes_llm import LlmLearner, asking
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.studies.creatures import CHANCE, EASY, WORDING, World
-from synde_pipeline.studies.notes_claims import PAPER
+from synde_pipeline.studies.notes_claims import RESULTS
 from synde_pipeline.studies.notes_runs import Cell, read, run
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.verdicts import against
@@ -62,7 +62,7 @@ def claim_of(found: dict[str, Any], command: str) -> Claim:
     measured, error = mean_interval(values) or (None, None)
     return Claim(
         id="notes.llm",
-        source=PAPER,
+        source=RESULTS,
         claim=f"a language model's notes raise the accuracy above no notes ({found['model'] or 'no model'}, "
         f"{found['n_samples']} samples a seed)",
         measured=measured,

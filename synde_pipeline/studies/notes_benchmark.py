@@ -44,6 +44,8 @@ N_ASKED = 3
 _TOKENS_PER_WORD = 4 / 3
 _RESERVED = 256
 """Tokens of a window that instructions and the answer take."""
+BY_SEED = ("accuracy", "deviation", "gain", "drawdown", "precision")
+"""Numbers that claims are made of."""
 N_POINTS = 20
 """Points of a curve that the report keeps."""
 
@@ -116,7 +118,7 @@ class Benchmark:
             **asdict(cell),
             "n": len(curves),
             **{name: _mean(one[name] for one in numbers) for name in numbers[0]},
-            "by_seed": {name: [one[name] for one in numbers] for name in ("accuracy", "deviation", "gain")},
+            "by_seed": {name: [one[name] for one in numbers] for name in BY_SEED},
             "signatures": dict(Counter(curve.signature() for curve in curves).most_common()),
             "curve": self._thinned(curves, cell),
         }

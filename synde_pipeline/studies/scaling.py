@@ -41,6 +41,8 @@ N_TIMED = {"quick": 12, "full": 48}
 """Tasks that are timed alone."""
 TINY = 0.01
 """Bytes of an adapter, as a share of the base's, up to which it counts as tiny."""
+TOKEN_BYTES = 4
+"""Of a stored token: an int32 id, about what its text takes too."""
 OVERHEAD = 0.05
 """Slowing that still counts as none: what repeated timings differ by on a quiet machine."""
 ABSORBED = 0.9
@@ -114,16 +116,24 @@ def _growth(run: StudyRun, labs: Sequence[Sequence[Day]], base_bytes: int) -> li
     if not ends:
         return [
             *claims,
-            run.claim("tiny", "synde.txt 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
+            run.claim("tiny", "synde.txt 10.3, 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
         ]
     shares = span([day.served_bytes / day.n_adapters / base_bytes for day in ends])
     every = span([day.served_bytes / base_bytes for day in ends])
+    stored = span([day.served_bytes / (TOKEN_BYTES * day.memory_tokens) for day in ends])
+    what = f"bytes of all adapters served, over {TOKEN_BYTES} for each token of all memory, on the last day"
+    verdict = against(stored.interval, 1.0, wanted="below")
+    claim = "Weights take less storage than context tokens"
+    claims.append(run.claim("storage", "synde.txt 3.3", claim, **stored.claimed(verdict, what)))
     what = (
         f"bytes of an adapter as a share of the base's {base_bytes}, up to {TINY} counts; all that are served on the "
         f"last day together are {every.text}"
     )
     verdict = against(shares.interval, TINY, wanted="below")
-    return [*claims, run.claim("tiny", "synde.txt 11.3", "Rank-1 adapters are tiny", **shares.claimed(verdict, what))]
+    claims.append(
+        run.claim("tiny", "synde.txt 10.3, 11.3", "Rank-1 adapters are tiny", **shares.claimed(verdict, what))
+    )
+    return claims
 
 
 # -- costs ----------------------------------------------------------------------------------------------------------
@@ -135,13 +145,14 @@ def _costs(run: StudyRun, labs: Sequence[Sequence[Day]], table: Table) -> list[C
     what = f"CPU seconds of a task, weights less context, unbatched; context takes {plain.text}"
     claim = "Reduced inference cost: weights are faster than context"
     said = faster.claimed(against(faster.interval, wanted="below"), what)
-    claims = [run.claim("latency", "synde.txt 5.4, 11.3", claim, **said)]
+    claims = [run.claim("latency", "synde.txt 11.3", claim, **said)]
     each = {arm: [pairs(rows, "seconds", "n_steps") for rows in table[arm]] for arm in ("weights", "none")}
     slower, plain = difference(each["weights"], each["none"]), mean_of(each["none"])
     limit = OVERHEAD * (plain.value or 0.0)
     what = f"CPU seconds of an action, unmerged adapter less base ({plain.text}); up to {limit:.2g} counts as none"
     said = slower.claimed(against(slower.interval, limit, wanted="below"), what)
-    claims.append(run.claim("zero_overhead", "synde.txt 5.4", "Zero inference overhead of weights", **said))
+    claim = "Zero inference overhead of weights that are not merged"
+    claims.append(run.claim("zero_overhead", "synde.txt 5.4", claim, **said))
     last = [days[-1].arms for days in labs]
     wanted = [pairs(arms["dual"], times=ABSORBED) for arms in last]
     absorbed = difference([pairs(arms["weights"]) for arms in last], wanted)

@@ -91,7 +91,8 @@ def report(*gains):
     reference = np.linspace(0.1, 0.6, 16)
     sections = {}
     for wording, gain in zip(WORDINGS, gains, strict=True):
-        found = {"embedder": dict.fromkeys(METRICS, reference), CHOSEN: dict.fromkeys(METRICS, reference + gain)}
+        found = {name: dict.fromkeys(METRICS, reference) for name in ("chance", "embedder")}
+        found[CHOSEN] = dict.fromkeys(METRICS, reference + gain)
         sections[wording] = {"rankers": _compared(found, ASKED["report"])}
     return {"sections": sections}
 

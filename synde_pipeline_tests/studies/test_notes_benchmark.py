@@ -27,6 +27,7 @@ from synde_pipeline.studies.notes_benchmark import TITLE, Benchmark
 from synde_pipeline.studies.notes_claims import claims_of, difference
 from synde_pipeline.studies.notes_page import render, text_grid
 from synde_pipeline.studies.notes_runs import Cell, Curve, read, run
+from synde_pipeline.studies.verdicts import against
 from synde_pipeline_tests.helpers import synde_json
 from synde_pipeline_tests.llm_server import serving
 
@@ -162,7 +163,7 @@ def test_differences_are_paired_by_seed():
 
 def test_the_page_has_its_honest_title_and_plots_and_escapes(report):
     claims = claims_of(report, "synde study notes")
-    assert len({claim.id for claim in claims}) == len(claims) == 12
+    assert len({claim.id for claim in claims}) == len(claims) == 19
     found = report | {"claims": [claim.model_dump() for claim in claims], "notes": "<script>alert(1)</script>"}
     page = render(found)
     assert TITLE in page
@@ -203,7 +204,8 @@ def test_without_an_endpoint_the_row_says_so_and_the_title_stays(monkeypatch):
     monkeypatch.delenv("SYNDE_LLM_URL", raising=False)
     found = asked(range(2), load())
     claim = claim_of(found, "synde study notes")
-    assert (claim.measured, claim.error, claim.n, claim.verdict) == (None, None, 0, "not run: no endpoint")
+    assert (claim.measured, claim.error, claim.n, claim.verdict) == (None, None, 0, "not run")
+    assert claim.what == "no endpoint"
     assert title_of(found, TITLE) == TITLE
     assert "not comparable to 58.67 %" in TITLE
 
@@ -220,13 +222,13 @@ def test_a_real_endpoint_keeps_notes_once_within_the_budget_and_the_title_follow
         monkeypatch.setenv("SYNDE_LLM_MAX_TOKENS", "3000")
         monkeypatch.setenv("SYNDE_LLM_MODEL", "dear")
         poor = asked(range(2), load())
-        assert claim_of(poor, "").verdict.startswith("not run: the budget of 3000 tokens is used up")
+        assert claim_of(poor, "").what.startswith("the budget of 3000 tokens is used up")
         monkeypatch.setenv("SYNDE_NO_LLM", "1")
-        assert "was not asked yet" in claim_of(asked(range(2), load()), "").verdict
+        assert "was not asked yet" in claim_of(asked(range(2), load()), "").what
     claim = claim_of(found, "synde study notes")
     assert claim.n == 2
     assert claim.measured == pytest.approx(np.mean(found["by_seed"]["accuracy"]) - CHANCE)
-    assert claim.verdict == verdict_of(claim.error)
+    assert claim.verdict == against(claim.error)
     title = title_of(found, TITLE)
     assert "small in one row, on 120 samples of 2 seeds" in title
     page = render(report | {"claims": [], "asked": found, "title": title})

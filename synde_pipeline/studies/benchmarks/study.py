@@ -30,7 +30,7 @@ from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import NOT_RUN, against
 
-SOURCE = "synde.txt 9.2, phase 2"
+SOURCE = "synde.txt 9.2"
 FOLDER = "study_homes"
 QUICK_TASKS = 4
 """Tasks of each split in a quick run."""

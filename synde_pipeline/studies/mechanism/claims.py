@@ -73,7 +73,7 @@ def _single_queries(report: Report) -> Iterator[Tried]:
     yield Tried(
         "rank",
         "synde.txt 2.2, A.1",
-        "The update is dominated by rank 1: for one query there is no second singular value",
+        "The update that a context makes for one query has rank 1: there is no second singular value",
         conditions("second_singular_value"),
         RANK_TOLERANCE,
         is_upper=True,
@@ -109,8 +109,8 @@ def _linear(report: Report) -> Iterator[Tried]:
 
     yield Tried(
         "linear_exact",
-        "synde.txt 9.1 RQ1",
-        "Linear attention: |dW_ICL - dW| < 0.01 for one step of gradient descent",
+        "ours",
+        "Linear attention: one full step of gradient descent is the update of the context",
         [condition("least_squares", "full step"), condition("aligned", "LoRA, A along the gradient")],
         FLOAT64,
         is_upper=True,
@@ -118,7 +118,7 @@ def _linear(report: Report) -> Iterator[Tried]:
     )
     yield Tried(
         "linear_converged",
-        "synde.txt 7.1, theorem 1",
+        "synde.txt 7.1",
         "Linear attention: gradient descent on the same examples converges to the update of the context",
         [condition("converged", "trained to convergence")],
         PAPERS_DISTANCE,
@@ -127,7 +127,7 @@ def _linear(report: Report) -> Iterator[Tried]:
     )
     yield Tried(
         "linear_mean",
-        "ours (control)",
+        "ours",
         "Linear attention: the mean of the queries' updates is the patch (relative)",
         [condition("mean", "mean of updates")],
         LITTLE,
@@ -168,7 +168,7 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
     )
     yield Tried(
         f"distance.{key}",
-        "synde.txt 9.1 RQ1, 7.1 theorem 1",
+        "synde.txt 9.1, RQ1, 7.1",
         f"|dW_ICL - dW_LoRA|_F < 0.01 ({setting})",
         [
             *of_adapter(lambda row: [one["frobenius"] for one in row["to_patch"]], adapters),
@@ -182,7 +182,7 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
     )
     yield Tried(
         f"seeds.{key}",
-        "ours (floor)",
+        "ours",
         f"Two LoRA trainings that differ in seed lie within 0.01 of each other ({setting})",
         of_adapter(lambda row: [one["frobenius"] for one in row["to_other_seed"]], able),
         PAPERS_DISTANCE,
@@ -191,7 +191,7 @@ def _setting(report: Report, setting: str) -> Iterator[Tried]:
     )
     yield Tried(
         f"agreement.{key}",
-        "synde.txt 13.1",
+        "synde.txt 6.1, 13.2",
         f"LoRA and context do the same ({setting}): agreement of their answers",
         of_adapter(lambda row: [one["agreement"] for one in row["rows"]], able),
         MOST,
@@ -224,7 +224,7 @@ def _composition(seeds: Sequence[Report], setting: str, key: str) -> Iterator[Tr
 
     yield Tried(
         f"adds.{key}",
-        "synde.txt 7.3, theorem 3",
+        "synde.txt 7.3",
         f"Adapters combine additively ({setting}): share of its own gain that each keeps when another is added",
         [Condition(name, ratio(name)) for name in names],
         MOST,
