@@ -4,48 +4,33 @@ All variants learn from the same logs of the same laboratories at equal steps an
 one adapter. Momentum of the notes is in the study `notes`, ways to compose in `composition`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from synde_pipeline.base_model import load, one_thread
+from synde_pipeline.base_model import load
 from synde_pipeline.models.compose import add_adapters
 from synde_pipeline.simulation.base_data import CorpusData
 from synde_pipeline.simulation.scribe import scribe_of
-from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.learning import adapters_of, rows_by_domain, training
+from synde_pipeline.studies.paired import Arms
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import (
-    Sums,
-    act,
-    adapters_of,
-    as_json,
-    days,
-    from_json,
-    gain,
-    over,
-    rows_by_domain,
-    seeds,
-    training,
-    what,
-)
 from synde_pipeline.studies.verdicts import against, together
+from synde_pipeline.studies.ways import ITEMS, Tried, Way, acted, gained, known_places, levels, tried
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.base_replay import with_base
-from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import fit
 
 FIRST = "rank 1, all defaults"
-ITEMS = 3
 CHUNKS = 4
 """Trainings that the same logs are cut into, in the order of their days."""
+MERGED = f"trained {CHUNKS} times, merged each time"
+CONTINUED = f"trained {CHUNKS} times, one adapter"
 ENOUGH = -0.05
 """Loss of success up to which a smaller choice counts as enough."""
-Rows = dict[str, list[ShardRow]]
-Learn = Callable[[Laboratory, StudyRun], Any]
-"""Makes what acts: adapters by domain, or a merged model."""
 
 
 def knobs(run: StudyRun) -> dict[str, dict[str, Any]]:
@@ -68,47 +53,34 @@ def knobs(run: StudyRun) -> dict[str, dict[str, Any]]:
 
 def study(run: StudyRun) -> Sequence[Claim]:
     """Train every variant, act, compare with the defaults."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds(run):
-        laboratory, _ = lived(run, seed, days(run))
-        ways: dict[str, Learn] = {name: _with(changed) for name, changed in knobs(run).items()}
-        ways |= {
-            f"trained {CHUNKS} times, merged each time": _merged,
-            f"trained {CHUNKS} times, one adapter": _continued,
-        }
-        for name, learn in ways.items():
-            key = {"seed": seed, "days": days(run), "way": name, "config": training(run).model_dump()}
-            cells = run.part(key, lambda lab=laboratory, learn=learn: _cells(lab, learn(lab, run)))
-            found.setdefault(name, []).append(cells)
-    run.numbers["ways"] = found
-    _show(run, found)
+    found = tried(
+        run,
+        {
+            **{name: _with(run, changed) for name, changed in knobs(run).items()},
+            MERGED: lambda mine: _merged(mine, run),
+            CONTINUED: lambda mine: _continued(mine, run),
+        },
+    )
+    rows = levels(found, "variant")
+    for row in rows:
+        for cell in found[FIRST][0]:
+            one = gained(found, row["variant"], FIRST, cell)
+            row |= {f"{cell} against defaults": one.value, f"{cell}, its 95 %": one.interval}
+    run.show("Variants", f"Success without memory and with {ITEMS} items; one adapter a domain.", rows=rows)
     return _claims(run, found)
 
 
-def _cells(laboratory: Laboratory, learned: Any) -> dict[str, Any]:
-    with one_thread():
-        words: dict[str, Any] = {"model": learned}
-        if isinstance(learned, dict):
-            order = {domain: k for k, domain in enumerate(learned)}
-            routes = [order.get(task.place.world.domain, -1) for task in laboratory.tasks]
-            words = {"adapters": (list(learned.values()), routes)}
-        return {
-            "weights": as_json(act(laboratory, laboratory.tasks, **words)),
-            "dual": as_json(act(laboratory, laboratory.tasks, items=ITEMS, **words)),
-        }
+def _with(run: StudyRun, changed: dict[str, Any]) -> Way:
+    config = training(run, **changed)
 
-
-def _with(changed: dict[str, Any]) -> Learn:
-    def learn(laboratory: Laboratory, run: StudyRun) -> dict[str, AdapterWeights]:
-        config, lab = training(run, **changed), laboratory.lab
-        assert lab.settings.simulation is not None  # noqa: S101 - a laboratory
-        rows = rows_by_domain(laboratory, config, scribe_of(lab.settings.simulation))
+    def way(mine: Laboratory) -> Arms:
+        lab = mine.lab
         data = CorpusData(lab.base.tokenizer, lab.encoder)
-        groups = [with_base(mine, data, config.base_replay, domain) for domain, mine in rows.items()]
-        with one_thread():
-            return dict(zip(rows, adapters_of(lab.base.model, groups, config), strict=True))
+        rows = rows_by_domain(mine, config, scribe_of(mine.config))
+        groups = {domain: with_base(own, data, config.base_replay, domain) for domain, own in rows.items()}
+        return acted(mine, known_places(mine), adapters_of(lab.base.model, groups, config))
 
-    return learn
+    return way
 
 
 def chunks(rows: Sequence[ShardRow], n: int = CHUNKS) -> list[list[ShardRow]]:
@@ -118,51 +90,37 @@ def chunks(rows: Sequence[ShardRow], n: int = CHUNKS) -> list[list[ShardRow]]:
     return [ordered[start:end] for start, end in pairwise(bounds)]
 
 
-def _parts(laboratory: Laboratory, run: StudyRun) -> tuple[dict[str, list[list[ShardRow]]], Any]:
+def _parts(mine: Laboratory, run: StudyRun) -> tuple[dict[str, list[list[ShardRow]]], Any]:
     config = training(run)
     short = config.model_copy(update={"max_steps": max(1, (config.max_steps or 1) // CHUNKS)})
-    return {domain: chunks(rows) for domain, rows in rows_by_domain(laboratory, config).items()}, short
+    return {domain: chunks(rows) for domain, rows in rows_by_domain(mine, config).items()}, short
 
 
-def _merged(laboratory: Laboratory, run: StudyRun) -> dict[str, AdapterWeights] | Any:
-    """Continuous merging: every chunk's adapter is merged before the next one is trained. One model a domain."""
-    parts, config = _parts(laboratory, run)
-    model = load(laboratory.lab.warehouse).model
-    with one_thread():
-        for number in range(CHUNKS):
-            for domain in parts:
-                add_adapters(model, [(adapters_of(model, [parts[domain][number]], config)[0], 1.0)])
-    return model
+def _merged(mine: Laboratory, run: StudyRun) -> Arms:
+    """Continuous merging: every chunk's adapter is merged before the next one is trained. One model for all domains."""
+    parts, config = _parts(mine, run)
+    model = load(mine.lab.warehouse).model
+    for number in range(CHUNKS):
+        for domain, rows in parts.items():
+            add_adapters(model, [(adapters_of(model, {domain: rows[number]}, config)[domain], 1.0)])
+    return acted(mine, known_places(mine), model=model)
 
 
-def _continued(laboratory: Laboratory, run: StudyRun) -> dict[str, AdapterWeights]:
+def _continued(mine: Laboratory, run: StudyRun) -> Arms:
     """Periodic merging: one adapter goes on learning chunk by chunk, and is merged in the end, if at all."""
-    parts, config = _parts(laboratory, run)
-    base = load(laboratory.lab.warehouse)
+    parts, config = _parts(mine, run)
+    base = load(mine.lab.warehouse)
     found = {}
-    with one_thread():
-        for domain, mine in parts.items():
-            bank = AdapterBank.fresh(base.model, 1, config)
-            for rows in mine:
-                fit(bank, base.model, [rows], config)
-            found[domain] = bank.weights(0)
-            bank.remove()
-    return found
+    for domain, each in parts.items():
+        bank = AdapterBank.fresh(base.model, 1, config)
+        for rows in each:
+            fit(bank, base.model, [rows], config)
+        found[domain] = bank.weights(0)
+        bank.remove()
+    return acted(mine, known_places(mine), found)
 
 
-# -- what it says ----------------------------------------------------------------------------------------------------
-
-
-def _runs(found: dict[str, list[dict[str, Any]]], way: str, cell: str) -> list[Sums]:
-    return [from_json(one[cell]) for one in found[way]]
-
-
-def _difference(found: dict[str, list[dict[str, Any]]], way: str, other: str, cell: str = "weights") -> dict[str, Any]:
-    return gain(list(zip(_runs(found, way, cell), _runs(found, other, cell), strict=True)))
-
-
-def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
-    merged, continued = list(found)[-2:]
+def _claims(run: StudyRun, found: Tried) -> list[Claim]:
     said = [
         ("rank", "synde.txt 6.1", "Rank 1 is enough: larger ranks gain nothing", FIRST, "rank 4", ENOUGH),
         ("negated", "synde.txt 6.3", "A negated loss on failures teaches more than reading them",
@@ -176,34 +134,18 @@ def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim
         ("replay", "synde.txt 8.3", "A fifth of the base's data costs nothing",
          "20 % of the base's data", FIRST, ENOUGH),
         ("buffer", "synde.txt 8.2", "Training once on a full buffer beats training at once on small parts",
-         FIRST, continued, 0.0),
+         FIRST, CONTINUED, 0.0),
         ("merging", "synde.txt 8.2", "Merging after every training loses nothing against one adapter that goes on",
-         merged, continued, ENOUGH),
+         MERGED, CONTINUED, ENOUGH),
     ]  # fmt: skip
     claims = []
     for name, source, text, new, old, threshold in said:
         if new in found and old in found:
-            one = _difference(found, new, old)
-            verdict, words = against(one["error"], threshold), what(run, f"success by weights: {new} minus {old}")
-            claims.append(run.claim(name, source, text, **one, verdict=verdict, what=words))
-    both = [against(_difference(found, FIRST, w, c)["error"], ENOUGH) for w in found for c in ("weights", "dual")]
-    worst = min((_difference(found, FIRST, way) for way in found if way != FIRST), key=lambda one: one["measured"])
-    claims.append(
-        run.claim(
-            "defaults", "ours", "No other choice beats the defaults by more than .05, with memory or without",
-            **worst, verdict=together(both), what=what(run, "smallest gain of the defaults over another choice"),
-        )
-    )  # fmt: skip
-    return claims
-
-
-def _show(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> None:
-    rows = []
-    for way in found:
-        row: dict[str, Any] = {"variant": way}
-        for cell in ("weights", "dual"):
-            one, against_first = over(_runs(found, way, cell)), _difference(found, way, FIRST, cell)
-            row |= {cell: one["measured"], f"{cell}, 95 %": one["error"]}
-            row |= {f"{cell} against defaults": against_first["measured"], f"{cell}, its 95 %": against_first["error"]}
-        rows.append(row)
-    run.show("Variants", f"Success without memory and with {ITEMS} items; one adapter a domain.", rows=rows)
+            measured = gained(found, new, old, "weights").above(threshold, f"success by weights: {new} minus {old}")
+            claims.append(run.claim(name, source, text, **measured))
+    both = [against(gained(found, FIRST, way, c).interval, ENOUGH) for way in found for c in ("weights", "dual")]
+    leads = [gained(found, FIRST, way, "weights") for way in found if way != FIRST]
+    worst = min(leads, key=lambda one: one.value or 0.0)
+    text = "No other choice beats the defaults by more than .05, with memory or without"
+    measured = worst.claimed(together(both), "smallest gain of the defaults over another choice")
+    return [*claims, run.claim("defaults", "ours", text, **measured)]

@@ -14,11 +14,12 @@ from synde_pipeline.base_model import mlp_targets, one_thread
 from synde_pipeline.memory.embed import get_embedder
 from synde_pipeline.records import Trajectory
 from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.learning import days, seeds, training
+from synde_pipeline.studies.paired import Arms
 from synde_pipeline.studies.registry import Claim
-from synde_pipeline.studies.relogged import Relogged, acted, relog, train_runs
+from synde_pipeline.studies.relogged import Relogged, adapters_from, relog, train_runs
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import days, from_json, gain, over, seeds, training, what
-from synde_pipeline.studies.verdicts import against
+from synde_pipeline.studies.ways import Way, acted, gained, levels, tried
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.shards import ShardRow
 
@@ -138,46 +139,40 @@ def _chance(run: Trajectory) -> str:
 def study(run: StudyRun) -> Sequence[Claim]:
     """Choose, learn, act."""
     config = training(run)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds(run):
-        laboratory, _ = lived(run, seed, days(run))
-        runs = train_runs(laboratory)
-        n = round(BUDGET * len(runs))
-        for name, choose in WAYS.items():
-            key = {"seed": seed, "days": days(run), "way": name, "n": n, "training": config.model_dump()}
 
-            def compute(lab: Any = laboratory, runs: Any = runs, n: int = n, choose: Choose = choose) -> Any:
-                with one_thread():
-                    chosen = choose(lab, runs, relog(lab, runs, config), n)
-                    return {**acted(lab, relog(lab, chosen, config), config, ("weights",)), **_about(chosen)}
+    def way(name: str) -> Way:
+        def learn(mine: Laboratory) -> Arms:
+            learned = relog(mine, chosen(run, mine, name), config)
+            return acted(mine, {"weights": (mine.tasks, None)}, adapters_from(mine, learned, config))
 
-            found.setdefault(name, []).append(run.part(key, compute))
-    run.numbers["ways"] = found
-    rows = []
-    for name, each in found.items():
-        one = over([from_json(cells["weights"]) for cells in each])
-        shares = {"runs": each[0]["n"], "places": each[0]["places"], "failures": each[0]["failures"]}
-        rows.append({"chosen by": name, "success by weights": one["measured"], "95 %": one["error"], **shares})
-    run.show("Ways to choose", f"{BUDGET:.0%} of the runs; what was chosen is the first seed's.", rows=rows)
-    return _claims(run, found)
+        return learn
 
-
-def _about(chosen: Sequence[Trajectory]) -> dict[str, int]:
-    failed = sum(run.outcome == "failure" for run in chosen)
-    return {"n": len(chosen), "places": len({run.scope for run in chosen}), "failures": failed}
-
-
-def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
+    found = tried(run, {name: way(name) for name in WAYS})
+    first, _ = lived(run, seeds(run)[0], days(run))
+    rows = [row | _about(chosen(run, first, row["chosen by"])) for row in levels(found, "chosen by")]
+    text = f"Success by weights after {BUDGET:.0%} of the runs; what was chosen is the first seed's."
+    run.show("Ways to choose", text, rows=rows)
     claims = []
-    for name in WAYS:
-        if name == RANDOM:
-            continue
-        pairs = zip(found[name], found[RANDOM], strict=True)
-        one = gain([(from_json(mine["weights"]), from_json(chance["weights"])) for mine, chance in pairs])
-        claims.append(
-            run.claim(
-                name.replace(" ", "_"), "synde.txt 12.3", f"Choosing runs by {name} teaches more than chance",
-                **one, verdict=against(one["error"]), what=what(run, "success by weights, minus random choice"),
-            )
-        )  # fmt: skip
+    for name in [name for name in WAYS if name != RANDOM]:
+        measured = gained(found, name, RANDOM, "weights").above(0.0, "success by weights, minus random choice")
+        text = f"Choosing runs by {name} teaches more than chance"
+        claims.append(run.claim(name.replace(" ", "_"), "synde.txt 12.3", text, **measured))
     return claims
+
+
+def chosen(run: StudyRun, mine: Laboratory, name: str) -> list[Trajectory]:
+    """The runs that a way chooses in a laboratory; which ones is kept as a part."""
+    runs = {one.trace_uid: one for one in train_runs(mine)}
+
+    def choose() -> list[str]:
+        every = list(runs.values())
+        best = WAYS[name](mine, every, relog(mine, every, training(run)), round(BUDGET * len(every)))
+        return [one.trace_uid for one in best]
+
+    with one_thread():
+        return [runs[uid] for uid in run.part({"seed": mine.config.seed, "preset": run.preset, "chosen": name}, choose)]
+
+
+def _about(runs: Sequence[Trajectory]) -> dict[str, int]:
+    failed = sum(run.outcome == "failure" for run in runs)
+    return {"runs": len(runs), "places": len({run.scope for run in runs}), "failures": failed}

@@ -4,216 +4,198 @@ Theorem 3 says that rank-1 adapters add. In weights they do, exactly; what that 
 How six cycles of one domain are composed is in `cycles_composed`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from synde_pipeline.base_model import load, one_thread
 from synde_pipeline.evaluation.plots import bars, figure, svg
-from synde_pipeline.evaluation.stats import mean_interval
 from synde_pipeline.models.compose import add_adapters
 from synde_pipeline.simulation.gates import GATES, hints
-from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places
-from synde_pipeline.simulation.worlds.base import Task
+from synde_pipeline.simulation.worlds.registry import WORLDS
 from synde_pipeline.studies.angles import Overlap, additivity, overlaps, weights_error
 from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.learning import adapters_of, days, rows_by_domain, seeds, training
+from synde_pipeline.studies.paired import Arms, Found, over_seeds
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import (
-    Sums,
-    act,
-    adapters_of,
-    as_json,
-    days,
-    from_json,
-    gain,
-    over,
-    rows_by_domain,
-    seeds,
-    training,
-    what,
-)
 from synde_pipeline.studies.verdicts import against, exactly
+from synde_pipeline.studies.ways import (
+    ITEMS,
+    Tried,
+    Way,
+    acted,
+    gained,
+    known_places,
+    levels,
+    new_tasks,
+    reached,
+    tried,
+)
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.lora import AdapterWeights
+from synde_pipeline.training.shards import ShardRow
 
 KEEPS = -0.05
 """Loss of success up to which something counts as kept: half of what no hint at all solves."""
 ADDS = 0.1
 """Relative error of summed changes of logits below which functions count as additive."""
-ITEMS = 3
 
 
 def study(run: StudyRun) -> Sequence[Claim]:
     """Train, compose in every way, act; the same laboratories as the other studies."""
-    found = []
-    for seed in seeds(run):
-        laboratory, _ = lived(run, seed, days(run))
-        key = {"seed": seed, "days": days(run), "training": training(run).model_dump()}
-        found.append(run.part(key, lambda lab=laboratory: _one_seed(run, lab)))
-    run.numbers["seeds"] = found
-    _show(run, found)
-    return _claims(run, found)
-
-
-def _one_seed(run: StudyRun, laboratory: Laboratory) -> dict[str, Any]:
+    found = tried(run, _ways(run))
     with one_thread():
-        rows = rows_by_domain(laboratory)
-        domains = sorted(rows)
-        config = training(run)
-        base = laboratory.lab.base
-        alone = adapters_of(base.model, [rows[domain] for domain in domains], config)
-        other = adapters_of(base.model, [rows[d] for d in domains], config.model_copy(update={"seed": 1}))
-        every = [row for domain in domains for row in rows[domain]]
-        joint = {
-            rank: adapters_of(base.model, [every], training(run, len(domains), rank=rank))[0]
-            for rank in (1, len(domains))
-        }
-        ways = dict(_ways(laboratory, domains, (alone, joint), config, rows))
-        return {
-            "domains": domains,
-            "ways": ways,
-            "overlaps": [one._asdict() for one in overlaps(domains, alone, other)],
-            "additivity": additivity(base, alone, laboratory.tasks, laboratory.lab.encoder),
-            "weights_error": weights_error(load(laboratory.lab.warehouse).model, alone),
-        }
+        angles = [run.part({"seed": k, "preset": run.preset}, lambda k=k: _angles(run, k)) for k in seeds(run)]
+    run.numbers["adapters"] = angles
+    _show(run, found, angles)
+    return [*_claims(run, found), *_claims_of_adapters(run, angles)]
 
 
-def _ways(
-    laboratory: Laboratory, domains: Sequence[str], trained: tuple[Any, Any], config: Any, rows: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each way with its runs: without memory, with it, and the probe of general skill."""
-    alone, joint = trained
-    warehouse = laboratory.lab.warehouse
+def _ways(run: StudyRun) -> dict[str, Way]:
+    alone = lru_cache(maxsize=1)(lambda mine: _alone(run, mine))  # one laboratory after the other
 
-    def merged(parts: Sequence[tuple[AdapterWeights, float]]) -> Any:
-        return add_adapters(load(warehouse).model, parts)
+    def routed(shift: int = 0) -> Way:
+        def way(mine: Laboratory) -> Arms:
+            adapters, domains = alone(mine), list(alone(mine))
+            turned = [*domains[shift:], *domains[:shift]]
+            return _cells(mine, {domain: adapters[other] for domain, other in zip(domains, turned, strict=True)})
 
-    own = {domain: k for k, domain in enumerate(domains)}
-    yield "base", _cells(laboratory)
-    yield "alone (routed)", _cells(laboratory, adapters=(alone, own))
-    wrong = {domain: (k + 1) % len(domains) for domain, k in own.items()}
-    yield "another domain's", _cells(laboratory, adapters=(alone, wrong))
-    yield "summed", _cells(laboratory, model=merged([(adapter, 1.0) for adapter in alone]))
-    yield "mean", _cells(laboratory, model=merged([(adapter, 1 / len(alone)) for adapter in alone]))
-    for rank, adapter in joint.items():
-        yield f"joint, rank {rank}", _cells(laboratory, model=merged([(adapter, 1.0)]))
-    model = load(warehouse).model
-    for domain in domains:
-        add_adapters(model, [(adapters_of(model, [rows[domain]], config)[0], 1.0)])
-    yield "one after the other", _cells(laboratory, model=model)
+        return way
 
+    def merged(weight: float) -> Way:
+        return lambda mine: _merged(mine, [(adapter, weight) for adapter in alone(mine).values()])
 
-def _cells(laboratory: Laboratory, *, model: Any = None, adapters: tuple[Any, dict[str, int]] | None = None) -> Any:
-    def sums(tasks: Sequence[Task], items: Any) -> Any:
-        routed = None
-        if adapters:
-            routed = adapters[0], [adapters[1].get(task.place.world.domain, -1) for task in tasks]
-        return as_json(act(laboratory, tasks, items=items, model=model, adapters=routed))
+    def joint(rank: int) -> Way:
+        def way(mine: Laboratory) -> Arms:
+            rows = _rows(mine)
+            every = [row for mine in rows.values() for row in mine]
+            config = training(run, len(rows), rank=rank)
+            return _merged(mine, [(adapters_of(mine.lab.base.model, {"joint": every}, config)["joint"], 1.0)])
 
-    config = laboratory.lab.settings.simulation
-    assert config is not None  # noqa: S101 - a laboratory
-    day = day_number(laboratory.last_day) + 1
-    probe = held_out_tasks(new_places(config, 24), "report", len(laboratory.tasks) // 2, day)
-    told = [hints(task, GATES[1], config.seed) for task in probe]
+        return way
+
+    def in_turn(mine: Laboratory) -> Arms:
+        model = load(mine.lab.warehouse).model
+        for domain, rows in _rows(mine).items():
+            add_adapters(model, [(adapters_of(model, {domain: rows}, training(run))[domain], 1.0)])
+        return _cells(mine, model=model)
+
     return {
-        "weights": sums(laboratory.tasks, 0),
-        "dual": sums(laboratory.tasks, ITEMS),
-        "probe": sums(probe, told),
+        "base": _cells,
+        "alone (routed)": routed(),
+        "another domain's": routed(1),
+        "summed": merged(1.0),
+        "mean": merged(1 / len(WORLDS)),
+        **{f"joint, rank {rank}": joint(rank) for rank in (1, len(WORLDS))},
+        "one after the other": in_turn,
+    }
+
+
+def _rows(mine: Laboratory) -> dict[str, list[ShardRow]]:
+    return dict(sorted(rows_by_domain(mine).items()))
+
+
+def _alone(run: StudyRun, mine: Laboratory, seed: int = 0) -> dict[str, AdapterWeights]:
+    return adapters_of(mine.lab.base.model, _rows(mine), training(run, seed=seed))
+
+
+def _merged(mine: Laboratory, parts: Sequence[tuple[AdapterWeights, float]]) -> Arms:
+    return _cells(mine, model=add_adapters(load(mine.lab.warehouse).model, parts))
+
+
+def _cells(mine: Laboratory, adapters: dict[str, AdapterWeights] | None = None, model: Any = None) -> Arms:
+    """Without memory, with it, and the probe of general skill."""
+    probe = new_tasks(mine)
+    told = [hints(task, GATES[1], mine.config.seed) for task in probe]
+    return acted(mine, {**known_places(mine), "probe": (probe, told)}, adapters or {}, model)
+
+
+def _angles(run: StudyRun, seed: int) -> dict[str, Any]:
+    """What adapters are to each other, without acting."""
+    mine, _ = lived(run, seed, days(run))
+    domains = list(_rows(mine))
+    alone, other = (list(_alone(run, mine, k).values()) for k in (0, 1))
+    return {
+        "overlaps": [one._asdict() for one in overlaps(domains, alone, other)],
+        "additivity": additivity(mine.lab.base, alone, mine.tasks, mine.lab.encoder),
+        "weights_error": weights_error(load(mine.lab.warehouse).model, alone),
     }
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------
 
 
-def _runs(found: Sequence[dict[str, Any]], way: str, cell: str) -> list[Sums]:
-    return [from_json(one["ways"][way][cell]) for one in found]
+def _claims(run: StudyRun, found: Tried) -> list[Claim]:
+    said = [
+        ("summed", "synde.txt 4.4", "Summed adapters keep what each of them learned alone", "summed", "alone (routed)",
+         "weights", KEEPS, "success by weights, summed minus routed"),
+        ("general", "synde.txt 4.4", "Summed adapters keep the base's general skill", "summed", "base", "probe", KEEPS,
+         "success on new places with all facts"),
+        ("routed", "ours", "A router between adapters beats one joint adapter of equal rank and steps",
+         "alone (routed)", "joint, rank 1", "weights", 0.0, "success by weights, routed minus joint rank 1"),
+        ("sequential", "synde.txt 8.3", "Adapters trained one after the other keep what each learned",
+         "one after the other", "alone (routed)", "weights", KEEPS, "success by weights, against routed"),
+    ]  # fmt: skip
+    return [
+        run.claim(name, source, text, **gained(found, new, old, cell).above(threshold, what))
+        for name, source, text, new, old, cell, threshold, what in said
+    ]
 
 
-def _claims(run: StudyRun, found: Sequence[dict[str, Any]]) -> list[Claim]:
-    def difference(way: str, other: str, cell: str) -> dict[str, Any]:
-        return gain(list(zip(_runs(found, way, cell), _runs(found, other, cell), strict=True)))
-
-    errors = [one["weights_error"] for one in found]
-    functions = [one["additivity"]["relative_error"] for one in found]
-    kept = difference("summed", "alone (routed)", "weights")
-    general = difference("summed", "base", "probe")
-    joint = difference("alone (routed)", "joint, rank 1", "weights")
-    after = difference("one after the other", "alone (routed)", "weights")
-    overlap = _overlap_difference(found)
-    interval = mean_interval(functions)
+def _claims_of_adapters(run: StudyRun, angles: Sequence[dict[str, Any]]) -> list[Claim]:
+    errors = [one["weights_error"] for one in angles]
+    largest = Found(max(errors), None, len(errors), "seeds")
+    functions = over_seeds([one["additivity"]["relative_error"] for one in angles])
+    mean = functions.value or 0.0
+    rows = [Overlap(**row) for one in angles for row in one["overlaps"] if row["kind"] == "domains"]
+    overlap = replace(over_seeds([row.a - row.a_random for row in rows]), units="pairs of domains over seeds")
     return [
         run.claim(
             "weights", "synde.txt theorem 3", "Rank-1 adapters combine additively in the weights",
-            measured=max(errors), error=None, n=len(errors), verdict=exactly(errors, 1e-6),
-            what="largest relative error of merged weights against base + sum (float64); n = seeds",
+            **largest.claimed(
+                exactly(errors, 1e-6), "largest relative error of merged weights against base + sum (float64)"
+            ),
         ),
         run.claim(
             "function", "synde.txt theorem 3", "Adapters combine additively in what the model does",
-            measured=float(np.mean(functions)), error=interval[1] if interval else None, n=len(functions),
-            verdict=against(interval[1] if interval else (functions[0], functions[0]), ADDS, wanted="below"),
-            what="relative error of the sum of the changes of logits; n = seeds",
-        ),
-        run.claim(
-            "summed", "synde.txt 4.4", "Summed adapters keep what each of them learned alone",
-            **kept, verdict=against(kept["error"], KEEPS), what=what(run, "success by weights, summed minus routed"),
-        ),
-        run.claim(
-            "general", "synde.txt 4.4", "Summed adapters keep the base's general skill",
-            **general, verdict=against(general["error"], KEEPS), what=what(run, "success on new places with all facts"),
+            **functions.claimed(
+                against(functions.interval or (mean, mean), ADDS, wanted="below"),
+                "relative error of the sum of the changes of logits",
+            ),
         ),
         run.claim(
             "orthogonal", "synde.txt 4.4", "Adapters of different domains span orthogonal subspaces",
-            **overlap, verdict=against(overlap["error"], 0.0, wanted="below"),
-            what="|cos| of two domains' inputs (A) minus that of random directions; n = pairs of domains over seeds",
-        ),
-        run.claim(
-            "routed", "ours", "A router between adapters beats one joint adapter of equal rank and steps",
-            **joint, verdict=against(joint["error"]), what=what(run, "success by weights, routed minus joint rank 1"),
-        ),
-        run.claim(
-            "sequential", "synde.txt 8.3", "Adapters trained one after the other keep what each learned",
-            **after, verdict=against(after["error"], KEEPS), what=what(run, "success by weights, against routed"),
+            **overlap.claimed(
+                against(overlap.interval, wanted="below"),
+                "|cos| of two domains' inputs (A) minus that of random directions",
+            ),
         ),
     ]  # fmt: skip
 
 
-def _overlap_difference(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    rows = [Overlap(**row) for one in found for row in one["overlaps"] if row["kind"] == "domains"]
-    values = [row.a - row.a_random for row in rows]
-    interval = mean_interval(values)
-    return {"measured": float(np.mean(values)), "error": interval[1] if interval else None, "n": len(values)}
-
-
-def _show(run: StudyRun, found: Sequence[dict[str, Any]]) -> None:
-    ways = list(found[0]["ways"])
-    table = []
-    for way in ways:
-        row: dict[str, Any] = {"way": way}
-        for cell in ("weights", "dual", "probe"):
-            one = over(_runs(found, way, cell))
-            row |= {cell: one["measured"], f"{cell}, 95 %": one["error"]}
-        table.append(row)
+def _show(run: StudyRun, found: Tried, angles: Sequence[dict[str, Any]]) -> None:
     run.show(
         "Ways to compose",
         f"Success without memory, with {ITEMS} items, and on places never seen with every fact told (general skill).",
-        rows=table,
-        plots=[_plot(ways, found, cell) for cell in ("weights", "dual", "probe")],
+        rows=levels(found, "way"),
+        plots=[_plot(found, cell) for cell in found["base"][0]],
     )
-    rows = [{"seed": k + 1, **row} for k, one in enumerate(found) for row in one["overlaps"]]
+    rows = [{"seed": k + 1, **row} for k, one in enumerate(angles) for row in one["overlaps"]]
     text = "Mean |cos| of two adapters' A (inputs) and B (outputs) over all matrices; random: of equal dimension."
     run.show("Angles", text, rows=rows)
-    run.show("Additivity of functions", rows=[one["additivity"] for one in found])
+    run.show("Additivity of functions", rows=[one["additivity"] for one in angles])
 
 
-def _plot(ways: Sequence[str], found: Sequence[dict[str, Any]], cell: str) -> str:
+def _plot(found: Tried, cell: str) -> str:
     drawing, axes = figure(4.4, 2.8)
-    for k, way in enumerate(ways):
-        one = over(_runs(found, way, cell))
-        error = bars(one["measured"], *one["error"])
-        axes.errorbar([one["measured"]], [k], xerr=error, fmt="o", capsize=3, color="#2b6cb0")
-    axes.set_yticks(range(len(ways)), ways)
+    for k, way in enumerate(found):
+        one = reached(found, way, cell)
+        value = one.value or 0.0
+        error = bars(value, *(one.interval or (value, value)))
+        axes.errorbar([value], [k], xerr=error, fmt="o", capsize=3, color="#2b6cb0")
+    axes.set_yticks(range(len(found)), list(found))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
     axes.set_title(f"success: {cell}", fontsize=8)

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from synde_pipeline.records import Trajectory
-from synde_pipeline.studies.labs import lived
 from synde_pipeline.studies.registry import Claim
-from synde_pipeline.studies.relogged import CELLS, Change, acted, changed, relog, train_runs
+from synde_pipeline.studies.relogged import Change, told
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import days, from_json, gain, over, seeds, training, what
-from synde_pipeline.studies.verdicts import against
+from synde_pipeline.studies.ways import gained, levels
 
 WHOLE = "whole logs"
 
@@ -62,30 +60,9 @@ TELLINGS: dict[str, Change] = {
 
 def study(run: StudyRun) -> Sequence[Claim]:
     """Tell, learn, act."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds(run):
-        laboratory, _ = lived(run, seed, days(run))
-        runs = train_runs(laboratory)
-        for name, change in TELLINGS.items():
-            key = {"seed": seed, "days": days(run), "telling": name, "training": training(run).model_dump()}
-
-            def compute(lab: Any = laboratory, told: Any = runs, change: Change = change) -> dict[str, Any]:
-                return acted(lab, relog(lab, changed(told, change), training(run)), training(run))
-
-            found.setdefault(name, []).append(run.part(key, compute))
-    run.numbers["tellings"] = found
-    rows = []
-    for name, each in found.items():
-        row: dict[str, Any] = {"logs": name}
-        for cell in CELLS:
-            one = over([from_json(cells[cell]) for cells in each])
-            row |= {cell: one["measured"], f"{cell}, 95 %": one["error"]}
-        rows.append(row)
-    run.show("What a log holds", "Success by memory, by weights, by both, on tasks that nobody handed out.", rows=rows)
-    return _claims(run, found)
-
-
-def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim]:
+    found = told(run, TELLINGS)
+    text = "Success by memory, by weights, by both, on tasks that nobody handed out."
+    run.show("What a log holds", text, rows=levels(found, "logs"))
     said = [
         ("answers", "Execution logs teach weights more than pairs of question and answer", "answers only", "weights"),
         ("answers_memory", "Execution logs teach memory more than such pairs", "answers only", "context"),
@@ -97,10 +74,6 @@ def _claims(run: StudyRun, found: dict[str, list[dict[str, Any]]]) -> list[Claim
     ]
     claims = []
     for name, text, less, cell in said:
-        pairs = zip(found[WHOLE], found[less], strict=True)
-        one = gain([(from_json(whole[cell]), from_json(part[cell])) for whole, part in pairs])
-        words = what(run, f"success by {cell}: {WHOLE} minus {less}")
-        claims.append(
-            run.claim(name, "synde.txt 7.2, theorem 2", text, **one, verdict=against(one["error"]), what=words)
-        )
+        measured = gained(found, WHOLE, less, cell).above(0.0, f"success by {cell}: {WHOLE} minus {less}")
+        claims.append(run.claim(name, "synde.txt 7.2, theorem 2", text, **measured))
     return claims

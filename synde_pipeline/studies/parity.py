@@ -8,7 +8,6 @@ trained on nothing but what the very items say that the other arm reads.
 from datetime import date
 from typing import Any
 
-from synde_pipeline.base_model import one_thread
 from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
 from synde_pipeline.models.bank import groups_to_train, train_groups
 from synde_pipeline.models.registry import champion
@@ -18,12 +17,11 @@ from synde_pipeline.settings import PRESETS, TrainingConfig
 from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.scribe import scribe_of
 from synde_pipeline.simulation.tasks import date_of
-from synde_pipeline.studies.labs import lived
-from synde_pipeline.studies.paired import Arms, Table, act, gain, kept, level, side_by_side
+from synde_pipeline.studies.paired import Arms, Table, act, gain, level, side_by_side
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import days, seeds
 from synde_pipeline.studies.verdicts import against, exactly
+from synde_pipeline.studies.ways import tried_together
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.bank import NONE
 from synde_pipeline.training.cycles import Cycle, cycles
@@ -43,17 +41,9 @@ FROM_MEMORY = PRESETS["world"].model_copy(update={"objective": "from_memory"})
 
 def study(run: StudyRun) -> list[Claim]:
     """Weights against context."""
-    n_days = days(run)
-    labs = [kept(run, {"seed": k, "days": n_days}, lambda k=k: _arms(run, k, n_days)) for k in seeds(run)]
-    table = {name: [one[name] for one in labs] for name in labs[0]}
+    table = tried_together(run, lambda mine: arms(mine.with_tasks(MOST_TASKS)))
     _show(run, table)
     return [*_parities(run, table), *_costs(run, table)]
-
-
-def _arms(run: StudyRun, seed: int, n_days: int) -> Arms:
-    mine, _ = lived(run, seed, n_days)
-    with one_thread():
-        return arms(mine.with_tasks(MOST_TASKS))
 
 
 def arms(mine: Laboratory) -> Arms:

@@ -3,25 +3,26 @@
 For studies of what a log must hold, how much of it may be wrong, and which runs are worth learning from.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from synde_pipeline.base_model import one_thread
 from synde_pipeline.memory.deltas import deltas_of
 from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.records import Trajectory, split_of
 from synde_pipeline.reflection.rules import reflect
 from synde_pipeline.settings import MemoryConfig, TrainingConfig
-from synde_pipeline.studies.trials import act, adapters_of, as_json
+from synde_pipeline.studies.learning import adapters_of, training
+from synde_pipeline.studies.paired import Arms
+from synde_pipeline.studies.study import StudyRun
+from synde_pipeline.studies.ways import ITEMS, Cells, Way, acted, tried
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.examples import examples_of
 from synde_pipeline.training.known import trajectories_at
+from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.shards import ShardRow, pack
 
 Change = Callable[[Trajectory], Trajectory | None]
 """A run told differently; None leaves it out."""
-ITEMS = 3
 CELLS = ("context", "weights", "dual")
 
 
@@ -67,29 +68,30 @@ def changed(runs: Sequence[Trajectory], change: Change) -> list[Trajectory]:
     return [told for run in runs if (told := change(run)) is not None]
 
 
-def acted(
-    laboratory: Laboratory, learned: Relogged, config: TrainingConfig, cells: Sequence[str] = CELLS
-) -> dict[str, Any]:
-    """Train one adapter a domain, and let the agent act by memory, by weights and by both."""
-    with one_thread():
-        by_domain: dict[str, list[ShardRow]] = {}
-        for uid, rows in learned.rows.items():
-            by_domain.setdefault(learned.domains[uid], []).extend(rows)
-        taught = {domain: rows for domain, rows in sorted(by_domain.items()) if rows}
-        adapters: list[Any] = []
-        if set(cells) & {"weights", "dual"} and taught:
-            adapters = adapters_of(laboratory.lab.base.model, list(taught.values()), config)
-        order = {domain: k for k, domain in enumerate(taught)} if adapters else {}
-        routed = (adapters, [order.get(task.place.world.domain, -1) for task in laboratory.tasks])
-        queries = [
-            Query(task.text, task.place.world.domain, laboratory.last_day, task.task_id, task.place.scope)
-            for task in laboratory.tasks
-        ]
-        shown = [tuple(items) for items in learned.memory.recall_many(queries, top_k=ITEMS)]
-        words: dict[str, dict[str, Any]] = {
-            "none": {},
-            "context": {"items": shown},
-            "weights": {"adapters": routed},
-            "dual": {"items": shown, "adapters": routed},
-        }
-        return {cell: as_json(act(laboratory, laboratory.tasks, **words[cell])) for cell in cells}
+def told(run: StudyRun, tellings: Mapping[str, Change]) -> dict[str, list[Arms]]:
+    """Learn from every telling, and act by memory, by weights and by both."""
+    config = training(run)
+
+    def way(change: Change) -> Way:
+        return lambda mine: by_layer(mine, relog(mine, changed(train_runs(mine), change), config), config)
+
+    return tried(run, {name: way(change) for name, change in tellings.items()})
+
+
+def by_layer(mine: Laboratory, learned: Relogged, config: TrainingConfig) -> Arms:
+    """Act by memory, by weights and by both."""
+    queries = [
+        Query(task.text, task.place.world.domain, mine.last_day, task.task_id, task.place.scope) for task in mine.tasks
+    ]
+    shown = [tuple(items) for items in learned.memory.recall_many(queries, top_k=ITEMS)]
+    with_weights: Cells = {"weights": (mine.tasks, None), "dual": (mine.tasks, shown)}
+    adapters = adapters_from(mine, learned, config)
+    return {**acted(mine, {"context": (mine.tasks, shown)}), **acted(mine, with_weights, adapters)}
+
+
+def adapters_from(mine: Laboratory, learned: Relogged, config: TrainingConfig) -> dict[str, AdapterWeights]:
+    """One adapter a domain that has anything to learn from."""
+    taught: dict[str, list[ShardRow]] = {}
+    for uid, rows in learned.rows.items():
+        taught.setdefault(learned.domains[uid], []).extend(rows)
+    return adapters_of(mine.lab.base.model, {name: rows for name, rows in sorted(taught.items()) if rows}, config)

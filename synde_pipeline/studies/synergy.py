@@ -8,12 +8,10 @@ but reading better, the control for the gain on known places.
 
 from typing import Any
 
-from synde_pipeline.base_model import one_thread
 from synde_pipeline.evaluation.plots import figure, svg
 from synde_pipeline.simulation.acting import sums_of
 from synde_pipeline.simulation.gates import Gate, hints
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places
-from synde_pipeline.studies.labs import lived
 from synde_pipeline.studies.paired import (
     Arms,
     Found,
@@ -22,14 +20,13 @@ from synde_pipeline.studies.paired import (
     better_of_both,
     gain,
     inside,
-    kept,
     level,
     side_by_side,
 )
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import days, seeds
 from synde_pipeline.studies.verdicts import against, together
+from synde_pipeline.studies.ways import tried_together
 from synde_pipeline.studies.worlds import Laboratory, lent_routes
 
 ITEMS = range(7)
@@ -48,18 +45,10 @@ PREDICTED = {"context": (0.15, 0.20), "weights": (0.10, 0.15), "dual": (0.25, 0.
 
 def study(run: StudyRun) -> list[Claim]:
     """Both layers and each alone, by items shown."""
-    n_days = days(run)
-    labs = [kept(run, {"seed": k, "days": n_days}, lambda k=k: _arms(run, k, n_days)) for k in seeds(run)]
-    table = {name: [one[name] for one in labs] for name in labs[0]}
+    table = tried_together(run, lambda mine: arms(mine.with_tasks(MOST_TASKS)))
     leads = {k: better_of_both(table[f"dual {k}"], table[f"context {k}"], table["dual 0"]) for k in ITEMS[1:]}
     _show(run, table, leads)
     return [*_dual(run, leads), *_order(run, table), *_controls(run, table), *_predictions(run, table)]
-
-
-def _arms(run: StudyRun, seed: int, n_days: int) -> Arms:
-    mine, _ = lived(run, seed, n_days)
-    with one_thread():
-        return arms(mine.with_tasks(MOST_TASKS))
 
 
 def arms(mine: Laboratory) -> Arms:

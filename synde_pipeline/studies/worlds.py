@@ -28,9 +28,9 @@ from synde_pipeline.training.shards import ShardRow, build_shard
 N_TASKS = 480
 
 
-@dataclass
+@dataclass(eq=False)
 class Laboratory:
-    """One laboratory, its held-out tasks and its adapters."""
+    """One laboratory, its held-out tasks and its adapters. Equal to itself alone: what it teaches can be cached."""
 
     lab: Lab
     tasks: list[Task]
