@@ -1,18 +1,21 @@
 """Wrong labels and poisoned sources: what becomes of memory and of adapters that learn from them.
 
-Labels: a share of the runs gets the opposite outcome. Poison: a share of the runs comes from another source, which says
-of wrong options that they worked. Poison is met with nothing, or with a person who shuts the source out.
+Outcomes: a share of the runs gets the opposite one. Steps: of a share of them the log says the opposite of whether it
+worked. Poison: a share of the runs comes from another source, which says of wrong options that they worked. Poison is
+met with nothing, or with a person who shuts the source out.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from synde_pipeline.evaluation.plots import figure, svg
 from synde_pipeline.records import Step, Trajectory
 from synde_pipeline.simulation.worlds.registry import WORLDS
+from synde_pipeline.studies.labs import lived
+from synde_pipeline.studies.learning import days, seeds, training
 from synde_pipeline.studies.registry import Claim
-from synde_pipeline.studies.relogged import CELLS, Change, told
+from synde_pipeline.studies.relogged import CELLS, Change, changed, relog, told, train_runs
 from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.ways import Tried, gained, levels, reached
 
@@ -28,6 +31,17 @@ def flipped(run: Trajectory, share: float) -> Trajectory:
     if run.outcome not in ("success", "failure") or _fraction(f"label:{run.trace_uid}") >= share:
         return run
     return run.model_copy(update={"outcome": "failure" if run.outcome == "success" else "success"})
+
+
+def mislabelled(run: Trajectory, share: float) -> Trajectory:
+    """The opposite word on a share of the steps, of those that the log judges; shares are nested as in `flipped`."""
+
+    def heard(step: Step) -> Step:
+        if step.success is None or _fraction(f"step:{run.trace_uid}:{step.index}") >= share:
+            return step
+        return step.model_copy(update={"success": not step.success})
+
+    return run.model_copy(update={"steps": tuple(map(heard, run.steps))})
 
 
 def poisoned(run: Trajectory, share: float) -> Trajectory:
@@ -60,7 +74,8 @@ def _fraction(text: str) -> float:
 
 
 KINDS: dict[str, Callable[[Trajectory, float], Trajectory | None]] = {
-    "wrong labels": flipped,
+    "wrong outcomes": flipped,
+    "wrong steps": mislabelled,
     "poisoned": poisoned,
     "poisoned, shut out": shut_out,
 }
@@ -77,6 +92,10 @@ def study(run: StudyRun) -> Sequence[Claim]:
         rows=levels(found, "logs"),
         plots=[_plot(found, shares)],
     )
+    rows = [{"logs": kind, **{cell: _limit(found, kind, cell, shares) for cell in CELLS}} for kind in KINDS]
+    text = f"The smallest share that was tried with which mean success falls by more than {-TOLERATED}; -: none does."
+    run.show("What is borne", text, rows=rows)
+    run.show("What outcomes teach", _outcomes(run, shares[-1]))
     claims = []
     for kind in KINDS:
         name = _name(kind, shares[-1])
@@ -96,16 +115,58 @@ def _name(kind: str, share: float) -> str:
     return f"{share:.0%} {kind}"
 
 
+def _limit(found: Tried, kind: str, cell: str, shares: Sequence[float]) -> float | None:
+    losses = {share: gained(found, _name(kind, share), CLEAN, cell).value or 0.0 for share in shares}
+    return next((share for share, change in losses.items() if change < TOLERATED), None)
+
+
 def _plot(found: Tried, shares: Sequence[float]) -> str:
-    drawing, axes = figure(5.4, 3)
+    drawing, axes = figure(7, 3)
     for cell, colour in zip(CELLS, ("#2b6cb0", "#c05621", "#2f855a"), strict=True):
-        for kind, style in (("wrong labels", "-"), ("poisoned", "--")):
+        for kind, style in (("wrong outcomes", ":"), ("wrong steps", "-"), ("poisoned", "--")):
             names = [CLEAN, *(_name(kind, share) for share in shares)]
             values = [reached(found, name, cell).value for name in names]
             axes.plot([0.0, *shares], values, style, marker="o", color=colour, label=f"{cell}, {kind}")
-    axes.set_xlabel("share of the runs", fontsize=8)
+    axes.set_xlabel("share of the runs, or of the steps", fontsize=8)
     axes.set_ylabel("success", fontsize=8)
     axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.grid(alpha=0.3)
     return svg(drawing)
+
+
+# -- what learns from outcomes ---------------------------------------------------------------------------------------
+
+
+def _outcomes(run: StudyRun, share: float) -> str:
+    """What is learned otherwise where only outcomes are wrong, in words."""
+    parts = [
+        run.part({"seed": seed, "preset": run.preset, "wrong": share}, lambda seed=seed: _changes(run, seed, share))
+        for seed in seeds(run)
+    ]
+    rows, items, counts = ([sum(pair) for pair in zip(*part, strict=True)] for part in zip(*parts, strict=True))
+    said = (
+        f"With {share:.0%} of the outcomes wrong, {rows[0]} of {rows[1]} runs have other training sequences, and "
+        f"{items[0]} of {items[1]} memory items another text or standing; {counts[0]} have other counts of evidence."
+    )
+    if rows[0] or items[0]:
+        return said
+    return f"{said} What agents read and adapters train on comes from the word on each step, not from outcomes."
+
+
+def _changes(run: StudyRun, seed: int, share: float) -> list[tuple[int, int]]:
+    """How many differ and of how many: runs' training sequences, memory items as they are read, and with counts."""
+    mine, _ = lived(run, seed, days(run))
+    runs = train_runs(mine)
+    tellings = (runs, changed(runs, _spoilt("wrong outcomes", share)))
+    one, other = (relog(mine, telling, training(run)) for telling in tellings)
+    banks = [learned.memory.bank(mine.last_day) for learned in (one, other)]
+    items = [{item.item_id: item for item in (*bank.items, *bank.others)} for bank in banks]
+    read = [{key: (item.kind, item.version, item.status) for key, item in each.items()} for each in items]
+    return [differing(one.rows, other.rows), differing(*read), differing(*items)]
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[int, int]:
+    """Names under which two tables have not the same, and all their names."""
+    names = {*one, *other}
+    return sum(name not in one or name not in other or one[name] != other[name] for name in names), len(names)

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from synde_pipeline.simulation.worlds.registry import WORLDS
 from synde_pipeline.studies.active_learning import at_random, failures, farthest_first, gradient_norm
 from synde_pipeline.studies.information import TELLINGS, WHOLE, answers, without_results
-from synde_pipeline.studies.noise import POISON, flipped, poisoned
+from synde_pipeline.studies.noise import POISON, differing, flipped, mislabelled, poisoned, shut_out
 from synde_pipeline_tests.models_for_tests import tiny
 from synde_pipeline_tests.studies.runs_told import told_runs
 
 RUNS = told_runs(60)
+RUNS_WITH_GAPS = [*RUNS[:30], *map(TELLINGS["without steps' success"], RUNS[30:])]
+"""The log judges the steps of the first half alone."""
+BARE = [run.model_copy(update={"steps": ()}) for run in RUNS_WITH_GAPS]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -28,6 +31,39 @@ def test_flipping_changes_the_outcome_alone_and_all_of_them_at_one():
     assert all({run.outcome, other.outcome} == {"success", "failure"} for run, other in zip(RUNS, told, strict=True))
     assert [run.steps for run in RUNS] == [run.steps for run in told]
     assert [flipped(run, 0.0) for run in RUNS] == RUNS
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_of_wrong_steps_holds_the_smaller_one_and_changes_nothing_else(one, two):
+    wrong = []
+    for share in sorted((one, two)):
+        told = [mislabelled(run, share) for run in RUNS_WITH_GAPS]
+        steps, all_heard = ([step for run in runs for step in run.steps] for runs in (RUNS_WITH_GAPS, told))
+        pairs = list(zip(steps, all_heard, strict=True))
+        wrong.append({k for k, (step, heard) in enumerate(pairs) if step != heard})
+        for step, heard in pairs:
+            assert heard in (step, step.model_copy(update={"success": step.success is False}))
+            assert step.success is not None or heard is step
+        assert [run.model_copy(update={"steps": ()}) for run in told] == BARE
+    assert wrong[0] <= wrong[1]
+
+
+def test_no_step_is_wrong_at_zero_and_every_judged_one_at_one():
+    assert [mislabelled(run, 0.0) for run in RUNS_WITH_GAPS] == RUNS_WITH_GAPS
+    for run in RUNS_WITH_GAPS:
+        heard = [step.success for step in mislabelled(run, 1.0).steps]
+        assert heard == [None if step.success is None else not step.success for step in run.steps]
+
+
+def test_a_source_that_is_shut_out_takes_its_runs_along_and_no_other():
+    left = [run for run in RUNS if shut_out(run, 0.4)]
+    assert left == [run for run in RUNS if not poisoned(run, 0.4).trace_uid.startswith(POISON)]
+    assert 0 < len(left) < len(RUNS)
+
+
+def test_what_differs_is_counted_by_name():
+    assert differing({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3}) == (2, 3)
+    assert differing({}, {}) == (0, 0)
 
 
 def test_liars_never_name_the_logged_option_and_agree_with_each_other():
