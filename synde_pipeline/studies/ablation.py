@@ -13,7 +13,7 @@ from synde_pipeline.models.compose import add_adapters
 from synde_pipeline.simulation.base_data import CorpusData
 from synde_pipeline.simulation.scribe import scribe_of
 from synde_pipeline.studies.learning import adapters_of, rows_by_domain, training
-from synde_pipeline.studies.paired import Arms
+from synde_pipeline.studies.paired import Arms, inside
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import against, together
@@ -25,6 +25,7 @@ from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import fit
 
 FIRST = "rank 1, all defaults"
+RANKS = (2, 4, 8, 16)
 CHUNKS = 4
 """Trainings that the same logs are cut into, in the order of their days."""
 MERGED = f"trained {CHUNKS} times, merged each time"
@@ -37,7 +38,8 @@ def knobs(run: StudyRun) -> dict[str, dict[str, Any]]:
     """Variant -> what differs from the default training."""
     every: dict[str, dict[str, Any]] = {
         FIRST: {},
-        **{f"rank {rank}": {"rank": rank} for rank in (2, 4, 8, 16)},
+        **{f"rank {rank}": {"rank": rank} for rank in RANKS},
+        **{f"training seed {seed}": {"seed": seed} for seed in (1, 2)},
         "failures weigh as much as successes": {"weight_failure": 1.0},
         "failures masked": {"failures": "masked"},
         "failures by NPO": {"failures": "npo"},
@@ -122,20 +124,24 @@ def _continued(mine: Laboratory, run: StudyRun) -> Arms:
 
 def _claims(run: StudyRun, found: Tried) -> list[Claim]:
     said = [
-        ("rank", "synde.txt 6.1", "Rank 1 is enough: larger ranks gain nothing", FIRST, "rank 4", ENOUGH),
-        ("negated", "synde.txt 6.3", "A negated loss on failures teaches more than reading them",
+        *(
+            (f"rank_{rank}", "synde.txt 2.3, 9.4", f"Rank 1 is enough: rank {rank} gains nothing",
+             FIRST, f"rank {rank}", ENOUGH)
+            for rank in RANKS
+        ),
+        ("negated", "synde.txt 6.3", "A negated loss on failures teaches more than unlikelihood",
          "failures negated (as printed)", FIRST, 0.0),
         ("masked", "ours", "Unlikelihood on failures beats masking them", FIRST, "failures masked", 0.0),
-        ("weight", "synde.txt 6.3", "Failures should weigh twice as much", FIRST,
+        ("weight", "synde.txt 6.3, 9.4", "Failures should weigh twice as much (in unlikelihood)", FIRST,
          "failures weigh as much as successes", 0.0),
         ("distillation", "ours", "Context distillation beats imitation with dropped memory", "context distillation",
          FIRST, 0.0),
         ("from_memory", "ours", "Memory alone, without logs, teaches as much as logs", "from memory", FIRST, ENOUGH),
-        ("replay", "synde.txt 8.3", "A fifth of the base's data costs nothing",
+        ("replay", "ours", "A fifth of the base's data costs nothing",
          "20 % of the base's data", FIRST, ENOUGH),
-        ("buffer", "synde.txt 8.2", "Training once on a full buffer beats training at once on small parts",
+        ("buffer", "synde.txt 8.2, 9.4", "Training once on a full buffer beats training at once on small parts",
          FIRST, CONTINUED, 0.0),
-        ("merging", "synde.txt 8.2", "Merging after every training loses nothing against one adapter that goes on",
+        ("merging", "synde.txt 8.2, 9.4", "Merging after every training loses nothing against one adapter that goes on",
          MERGED, CONTINUED, ENOUGH),
     ]  # fmt: skip
     claims = []
@@ -143,6 +149,12 @@ def _claims(run: StudyRun, found: Tried) -> list[Claim]:
         if new in found and old in found:
             measured = gained(found, new, old, "weights").above(threshold, f"success by weights: {new} minus {old}")
             claims.append(run.claim(name, source, text, **measured))
+    for seed in (1, 2):
+        if (way := f"training seed {seed}") in found:
+            one = gained(found, way, FIRST, "weights")
+            measured = one.claimed(inside(one.interval, ENOUGH, -ENOUGH), f"success by weights: {way} minus {FIRST}")
+            text = f"Training seed {seed} comes to the same as seed 0, within {-ENOUGH}"
+            claims.append(run.claim(f"seed_{seed}", "ours", text, **measured))
     both = [against(gained(found, FIRST, way, c).interval, ENOUGH) for way in found for c in ("weights", "dual")]
     leads = [gained(found, FIRST, way, "weights") for way in found if way != FIRST]
     worst = min(leads, key=lambda one: one.value or 0.0)

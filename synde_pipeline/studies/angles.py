@@ -1,7 +1,7 @@
 """How much two adapters share: angles of what they read and write, and whether their effects add."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,12 +65,14 @@ def overlap(names: tuple[str, str, str], first: AdapterWeights, second: AdapterW
 
 
 def overlaps(domains: Sequence[str], adapters: Sequence[AdapterWeights], again: Sequence[AdapterWeights]) -> Any:
-    """Every pair of domains, then each domain against its adapter from another initialisation."""
-    named = list(zip(domains, adapters, strict=True))
-    found = [overlap(("domains", a, b), one, two) for (a, one), (b, two) in combinations(named, 2)]
-    return found + [
-        overlap(("seeds", name, name), one, two) for (name, one), two in zip(named, again, strict=True)
-    ]  # fmt: skip
+    """Every pair of domains, and each domain with itself, in both cases from different initialisations.
+
+    From one and the same, two adapters read alike whatever they learned: A moves little.
+    """
+    pairs = combinations_with_replacement(range(len(domains)), 2)
+    return [
+        overlap(("seeds" if k == j else "domains", domains[k], domains[j]), adapters[k], again[j]) for k, j in pairs
+    ]
 
 
 def additivity(base: Base, adapters: Sequence[AdapterWeights], tasks: Sequence[Task], encoder: PromptEncoder) -> Any:

@@ -64,16 +64,34 @@ def study(run: StudyRun) -> Sequence[Claim]:
     text = "Success by memory, by weights, by both, on tasks that nobody handed out."
     run.show("What a log holds", text, rows=levels(found, "logs"))
     said = [
-        ("answers", "Execution logs teach weights more than pairs of question and answer", "answers only", "weights"),
-        ("answers_memory", "Execution logs teach memory more than such pairs", "answers only", "context"),
-        ("results", "What came back from each step teaches weights", "without results", "weights"),
-        ("verdicts", "Whether each step worked teaches memory", "without steps' success", "context"),
-        ("failures", "Failed runs teach weights beyond the successful ones", "successful runs only", "weights"),
-        ("failures_memory", "Failed runs teach memory beyond the successful ones", "successful runs only", "context"),
-        ("reasoning", "Logged reasoning teaches weights", "without reasoning", "weights"),
+        (
+            "answers",
+            "7.2",
+            "Execution logs teach weights more than questions with answers",
+            "answers only",
+            "weights",
+        ),
+        ("answers_memory", "7.2", "Execution logs teach memory more than such pairs", "answers only", "context"),
+        ("results", "3.1, 7.2", "What came back from each step teaches weights", "without results", "weights"),
+        ("verdicts", "3.1, 7.2", "Whether each step worked teaches memory", "without steps' success", "context"),
+        (
+            "failures",
+            "3.3, 6.3",
+            "Failed runs teach weights beyond successes",
+            "successful runs only",
+            "weights",
+        ),
+        (
+            "failures_memory",
+            "3.3, 4.2",
+            "Failed runs teach memory beyond successes",
+            "successful runs only",
+            "context",
+        ),
+        ("reasoning", "3.2, 7.2", "Logged reasoning teaches weights", "without reasoning", "weights"),
     ]
     claims = []
-    for name, text, less, cell in said:
+    for name, section, text, less, cell in said:
         measured = gained(found, WHOLE, less, cell).above(0.0, f"success by {cell}: {WHOLE} minus {less}")
-        claims.append(run.claim(name, "synde.txt 7.2, theorem 2", text, **measured))
+        claims.append(run.claim(name, f"synde.txt {section}", text, **measured))
     return claims
