@@ -59,7 +59,7 @@ def side_by_side(mine: Laboratory, adapters: Sequence[AdapterWeights] | None = N
             bank.remove()
 
 
-def act(
+def act(  # noqa: PLR0913 - all but the tasks have defaults
     mine: Laboratory,
     tasks: Sequence[Task],
     *,
@@ -67,6 +67,7 @@ def act(
     bank: AdapterBank | None = None,
     routes: Sequence[int] = (),
     encoder: PromptEncoder | None = None,
+    model: Any = None,
 ) -> Timed:
     """Try tasks on a laboratory's base.
 
@@ -77,10 +78,17 @@ def act(
         bank: adapters on the base; None acts without.
         routes: index of each task's adapter, -1 for none.
         encoder: None takes the laboratory's.
+        model: a merged one that acts instead of the base; a bank is of the model that acts.
     """
     base = mine.lab.base
     routed = bank.routed if bank is not None else None
-    agent = Agent(base.model, base.tokenizer, encoder or mine.lab.encoder, seed=SAMPLING, routed=routed)
+    agent = Agent(
+        base.model if model is None else model,
+        base.tokenizer,
+        encoder or mine.lab.encoder,
+        seed=SAMPLING,
+        routed=routed,
+    )
     shown = memory if memory is not None else [()] * len(tasks)
     where = routes if bank is not None and routes else [-1] * len(tasks)
     return timed(agent.act, [Assignment(*row) for row in zip(tasks, shown, where, strict=True)])
