@@ -6,6 +6,7 @@ cache, made again from its seed.
 
 import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from synde_pipeline.base_model import one_thread, pin_given
@@ -50,13 +51,18 @@ def sizes(run: StudyRun) -> dict[str, int]:
     return {"places": 8, "episodes_per_day": 64, "gate_tasks": 48, "report_tasks": 24}  # a day takes 15 s
 
 
-def _settings(run: StudyRun, seed: int, days: int, knobs: dict[str, Any]) -> Settings:
-    base = run.settings.home / FOLDER
-    home = base / code_hash()[:12]
-    for old in base.glob("*"):
+def cache(folder: Path, code: str) -> Path:
+    """Where what some code lived lies in a folder; what other code lived there is thrown away."""
+    home = folder / code[:12]
+    for old in folder.glob("*"):
         if old != home:
             shutil.rmtree(old, ignore_errors=True)
+    return home
+
+
+def _settings(run: StudyRun, seed: int, days: int, knobs: dict[str, Any]) -> Settings:
     if run.is_quick:
         knobs = {"buffer": BufferConfig(threshold=60), **knobs}
     simulation = SimulationConfig(seed=seed, **{**sizes(run), **knobs.pop("simulation", {})})
-    return laboratory(home / f"{days}-days", defaults(seed).model_copy(update={"simulation": simulation, **knobs}))
+    changed = defaults(seed).model_copy(update={"simulation": simulation, **knobs})
+    return laboratory(cache(run.settings.home / FOLDER, code_hash()) / f"{days}-days", changed)

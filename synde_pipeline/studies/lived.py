@@ -1,14 +1,16 @@
-"""A history for studies of the slow layer: 24 sites of one seed, lived four at a time, one training cycle for each.
+"""A history for studies of the slow layer: sites of one seed, lived four at a time, one training cycle for each four.
 
 The agent acts with memory alone, so one history serves every way to train: only what is made of its logs differs. The
 daily chain is called directly, without Dagster.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from synde_pipeline.base_model import pin_given
 from synde_pipeline.logs.daily import publish_raw_logs
@@ -26,7 +28,6 @@ from synde_pipeline.training.cycles import Cycle, cycles
 from synde_pipeline.training.daily import publish_examples
 
 DOMAIN = "web"
-N_CYCLES = 6
 SITES_PER_CYCLE = 4
 DAYS_PER_CYCLE = 2
 """The first day explores with an empty memory of its sites, the second acts on what the first taught."""
@@ -35,7 +36,7 @@ EPISODES_PER_DAY = 96
 
 @dataclass(frozen=True)
 class History:
-    """Logs of six cycles in a home, everything up to the frozen manifests."""
+    """Logs of some cycles in a home, everything up to the frozen manifests."""
 
     settings: Settings
 
@@ -58,7 +59,7 @@ class History:
     @property
     def last_day(self) -> date:
         """The last lived day."""
-        return date_of(N_CYCLES * DAYS_PER_CYCLE)
+        return max(cycle.last_day for cycle in self.cycles)
 
     @property
     def cycles(self) -> list[Cycle]:
@@ -69,15 +70,13 @@ class History:
         """Sites of a cycle, counted from 1."""
         return self.sites[(number - 1) * SITES_PER_CYCLE : number * SITES_PER_CYCLE]
 
-    def branch(self, name: str) -> "History":
-        """A copy of the history in a folder of its own, to train in: what lies there already is kept."""
-        home = self.settings.home / "branches" / name
-        if not (home / "warehouse").exists():
-            staging = home.with_name(f".{name}")
-            shutil.rmtree(staging, ignore_errors=True)
-            shutil.copytree(self.settings.warehouse, staging / "warehouse")
-            staging.rename(home)
-        return History(self.settings.model_copy(update={"home": home}))
+    @contextmanager
+    def branch(self) -> Iterator["History"]:
+        """A copy of the history for the time of a block, to train in."""
+        with TemporaryDirectory() as folder:
+            branch = History(self.settings.model_copy(update={"home": Path(folder)}))
+            shutil.copytree(self.settings.warehouse, branch.settings.warehouse)
+            yield branch
 
 
 def sites(config: SimulationConfig) -> list[Place]:
@@ -85,16 +84,16 @@ def sites(config: SimulationConfig) -> list[Place]:
     return [place for place in places(config, 1) if place.world.domain == DOMAIN]
 
 
-def history(home: Path, seed: int) -> History:
-    """Live a seed's history below `home`, as far as it does not lie there yet."""
-    n_sites = N_CYCLES * SITES_PER_CYCLE
+def history(home: Path, seed: int, n_cycles: int) -> History:
+    """Live a seed's history in `home`, as far as it does not lie there yet."""
+    n_sites = n_cycles * SITES_PER_CYCLE
     config = SimulationConfig(seed=seed, places=2 * n_sites)  # half of all places are sites
     settings = defaults(seed).model_copy(
-        update={"home": home / f"seed-{seed}", "simulation": config, "buffer": BufferConfig(threshold=1)}
+        update={"home": home, "simulation": config, "buffer": BufferConfig(threshold=1)}
     )
     lived = History(settings)
     pin_given(lived.warehouse, settings)
-    for number in range(1 + len(lived.cycles), N_CYCLES + 1):
+    for number in range(1 + len(lived.cycles), n_cycles + 1):
         first = 1 + (number - 1) * DAYS_PER_CYCLE
         for day in range(first, first + DAYS_PER_CYCLE):
             live(lived, day, tasks_of(lived.of_cycle(number), day))

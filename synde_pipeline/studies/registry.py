@@ -27,6 +27,8 @@ STUDIES = {
     "noise": "synde_pipeline.studies.noise:study",
     "drift": "synde_pipeline.studies.drift:study",
     "composition": "synde_pipeline.studies.composition:study",
+    "forgetting": "synde_pipeline.studies.forgetting:study",
+    "cycles": "synde_pipeline.studies.cycles_composed:study",
     "sharing": "synde_pipeline.studies.sharing:study",
     "active_learning": "synde_pipeline.studies.active_learning:study",
     "scaling": "synde_pipeline.studies.scaling:study",

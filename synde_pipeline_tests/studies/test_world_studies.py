@@ -17,7 +17,7 @@ from synde_pipeline.studies.registry import study_of
 from synde_pipeline.studies.study import render
 from synde_pipeline_tests.studies.study_runs import quick_run
 
-WORLDS = ("parity", "synergy", "compounding", "case_study", "scaling", "drift")
+WORLDS = ("parity", "synergy", "compounding", "case_study", "scaling", "drift", "forgetting", "cycles")
 ARMS = ("none", "context", "weights", "dual")
 CONFIG = SimulationConfig(places=8)
 

@@ -1,10 +1,10 @@
-"""The study's own parts: what each method keeps of the past, and the table. Its worlds are tested in `simulation`."""
+"""Guards against forgetting: what each keeps of the past. Its penalties and projections are tested in `training`."""
 
 import pytest
 import torch
 
 from synde_pipeline.settings import TrainingConfig
-from synde_pipeline.studies.forgetting import METHODS, Method, Past, table
+from synde_pipeline.studies.guards import METHODS, Method, Past
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline_tests.models_for_tests import tiny
 from synde_pipeline_tests.training.test_train import ROWS, row
@@ -13,7 +13,7 @@ OLD = [{**one, "trace_uid": f"old:{k}"} for k, one in enumerate(ROWS * 8)]
 NEW = [{**row("get_loan card done"), "trace_uid": f"new:{k}"} for k in range(8)]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_method_guards_what_was_learned_and_nothing_before(method):
     model, past = tiny(), Past()
     first = past.guarded(model, method)
@@ -37,14 +37,7 @@ def test_a_method_guards_what_was_learned_and_nothing_before(method):
 
 def test_old_logs_are_drawn_as_whole_trajectories():
     past = Past()
-    past.learn(tiny(), "web", [one for one in OLD for _ in range(2)], Method("replay", old=0.5))
+    past.learn(tiny(), "web", [one for one in OLD for _ in range(2)], Method(old=0.5))
     drawn = past.drawn(NEW, 0.5, "code")
     assert len(drawn) == 16  # as many trajectories as new ones, two sequences each
     assert len({one["trace_uid"] for one in drawn}) == 8
-
-
-def test_the_table_says_value_and_error():
-    cells = {"web": {"success": 0.5, "se": 0.03}, "KL to base": {"nats": 0.12345, "se": 0.002}}
-    lines = table({"base": {"web": cells["web"]}, "r4, nothing": cells}).splitlines()
-    assert lines[2] == "| base | 0.500 (0.030) | - |"
-    assert lines[3] == "| r4, nothing | 0.500 (0.030) | 0.123 (0.002) |"
