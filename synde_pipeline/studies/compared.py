@@ -4,21 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synde_pipeline.evaluation.plots import ARM_COLOURS, bars, figure, svg
-from synde_pipeline.studies.paired import Arms, Found, gain, level
+from synde_pipeline.studies.paired import Found, gain
 from synde_pipeline.studies.study import StudyRun
-
-Tried = Mapping[str, Sequence[Arms]]
-"""Way -> its runs by cell in the laboratory of each seed."""
-
-
-def reached(found: Tried, way: str, cell: str) -> Found:
-    """Success of a way in a cell."""
-    return level([one[cell] for one in found[way]])
-
-
-def gained(found: Tried, new: str, old: str, cell: str) -> Found:
-    """Success of one way less another one's in a cell."""
-    return gain([one[cell] for one in found[new]], [one[cell] for one in found[old]])
+from synde_pipeline.studies.ways import Tried, reached
 
 
 def changed(found: Tried, way: str, before: str, after: str) -> Found:

@@ -26,14 +26,15 @@ from synde_pipeline.simulation.lab import NOTHING, Lab, timed
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places
 from synde_pipeline.simulation.worlds.base import Task
 from synde_pipeline.studies.code import code_hash
-from synde_pipeline.studies.compared import Tried, changed, gained, reached, show
+from synde_pipeline.studies.compared import changed, show
 from synde_pipeline.studies.labs import cache
+from synde_pipeline.studies.learning import seeds
 from synde_pipeline.studies.lived import DOMAIN, History, history
 from synde_pipeline.studies.paired import SAMPLING, Arms, Sums, inside, kept
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import seeds
 from synde_pipeline.studies.verdicts import against, together
+from synde_pipeline.studies.ways import Tried, gained, reached
 from synde_pipeline.training.daily import publish_shard
 
 FOLDER = "study_histories"

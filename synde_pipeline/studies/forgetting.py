@@ -19,14 +19,15 @@ from synde_pipeline.simulation.base_data import CorpusData
 from synde_pipeline.simulation.gates import GATES, hints
 from synde_pipeline.simulation.tasks import day_number, held_out_tasks, new_places, places
 from synde_pipeline.simulation.worlds.base import Task
-from synde_pipeline.studies.compared import Tried, changed, gained, reached, show
+from synde_pipeline.studies.compared import changed, show
 from synde_pipeline.studies.guards import METHODS, Method, Past
 from synde_pipeline.studies.labs import lived, n_tasks
+from synde_pipeline.studies.learning import days, rows_by_domain, seeds, training
 from synde_pipeline.studies.paired import Arms, Sums, act, kept
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
-from synde_pipeline.studies.trials import days, rows_by_domain, seeds, training
 from synde_pipeline.studies.verdicts import against, all_of
+from synde_pipeline.studies.ways import Tried, gained, reached
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.base_replay import with_base
 from synde_pipeline.training.lora import AdapterWeights

@@ -5,10 +5,11 @@ import pytest
 from synde_pipeline.settings import Settings
 from synde_pipeline.simulation.acting import PlaceSums
 from synde_pipeline.studies import cycles_composed, forgetting, verdicts
-from synde_pipeline.studies.compared import changed, gained, show
+from synde_pipeline.studies.compared import changed, show
 from synde_pipeline.studies.cycles_composed import Plan, ways
 from synde_pipeline.studies.guards import METHODS
 from synde_pipeline.studies.lived import History
+from synde_pipeline.studies.ways import gained
 from synde_pipeline_tests.studies.study_runs import quick_run
 
 GUARDED = "old logs 20 %"
