@@ -4,7 +4,7 @@ For each step: negative log likelihood of the logged action (nats per token), an
 likeliest of all tool names seen so far. Nothing is generated and no environment is needed.
 """
 
-import copy
+import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from synde_pipeline.evaluation.name_scores import Asked, NameScores
 from synde_pipeline.memory.retrieve import Memory
-from synde_pipeline.prompting import PromptEncoder, StepSpan, Window
+from synde_pipeline.prompting import PromptEncoder, Window
 from synde_pipeline.records import MemoryItem, Trajectory
 
 
@@ -90,6 +91,8 @@ class Replayer:
         self._memory = memory
         self._at = at
         self._candidates = {tool: encoder.tool_ids(tool) for tool in tools}
+        self._names = NameScores(model)
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def replay(self, trajectories: Iterable[Trajectory], label: str) -> list[TaskSums]:
         """Score all trajectories; returns one row a task, in the order of task ids."""
@@ -110,67 +113,72 @@ class Replayer:
         for window in self._encoder.windows(item.domain, item.task, memory, item.steps):
             ids = torch.tensor([window.ids])
             started = time.perf_counter()
-            with torch.inference_mode():
-                output = self._model(input_ids=ids, use_cache=True)
-                log_p = output.logits[0].float().log_softmax(-1)  # (tokens, vocabulary)
+            taken, first, cache = self._read(ids, window)
             seconds = time.perf_counter() - started
-            cache = output.past_key_values
-            top1 = [self._is_top1(ids, log_p, cache, span, steps[span.index].tool) for span in window.targets]
-            total = _add(total, _window_sums(item.task_id, window, log_p, top1, seconds))
+            tools = [steps[span.index].tool for span in window.targets]
+            n_top1 = self._n_top1(ids, window, tools, (taken, first, cache))
+            total = _add(total, _window_sums(item.task_id, window, taken, n_top1, seconds))
         return total
 
-    def _is_top1(self, ids: Any, log_p: Any, cache: Any, span: StepSpan, tool: str) -> bool:
-        """Whether no other name is likelier than the logged tool's; an unseen name never ranks first.
+    def _read(self, ids: Any, window: Window) -> tuple[Any, Any, Any]:
+        """One forward pass.
 
-        The logged name's score is in the window already. A name is never likelier than its first token, so only names
-        whose first token alone beats that score need a forward pass.
+        Only the positions before action tokens go through the head and the softmax, which cost small bases with large
+        vocabularies more than all the rest.
+
+        Returns:
+            taken: (tokens,), log probability of each action token, 0 elsewhere.
+            first: (targets, vocabulary), log probabilities of what each target's tool may begin with.
+            cache: keys and values of the window.
         """
-        if tool not in self._candidates:
-            return False
-        start, end = span.tool
-        logged = float(log_p[start - 1 : end - 1].gather(-1, ids[0, start:end, None]).sum())
-        first = log_p[start - 1]
-        rivals = [row for name, row in self._candidates.items() if name != tool and float(first[row[0]]) > logged]
-        return not rivals or max(self._name_scores(rivals, first, cache, ids[:, :start])) <= logged
-
-    def _name_scores(self, names: list[list[int]], first_log_p: Any, cache: Any, prefix: Any) -> list[float]:
-        """Log probability of names, given as tokens, after a prefix (1, tokens) whose keys and values are cached."""
         import torch
 
-        n_prefix = prefix.shape[1]
-
-        width = max(map(len, names))
-        ids = torch.zeros((len(names), width), dtype=torch.long)
-        mask = torch.zeros((len(names), width))
-        for row, tokens in enumerate(names):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
+        spans = [span for target in window.targets for span in (target.tool, target.action)]
+        at = torch.tensor(sorted({k - 1 for start, end in spans for k in range(start, end)}), dtype=torch.long)
         with torch.inference_mode():
-            try:
-                shared = copy.deepcopy(cache)
-                shared.crop(n_prefix - shared.get_seq_length())  # negative: so many tokens off the end
-                shared.batch_repeat_interleave(len(names))
-                logits = self._model(input_ids=ids[:, :-1], past_key_values=shared, use_cache=True).logits
-            except (RuntimeError, AttributeError, NotImplementedError):
-                # Sliding-window and recurrent caches cannot be cut back: read the prefix again with each name.
-                whole = torch.cat([prefix.expand(len(names), -1), ids[:, :-1]], dim=1)
-                logits = self._model(input_ids=whole, use_cache=False).logits[:, prefix.shape[1] :]
-        later = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]  # (names, width - 1)
-        return (first_log_p[ids[:, 0]] + (later * mask[:, 1:]).sum(-1)).tolist()
+            output = self._model(input_ids=ids, use_cache=True, **({"logits_to_keep": at} if self._keeps else {}))
+            logits = output.logits[0] if self._keeps else output.logits[0, at]
+            log_p = logits.float().log_softmax(-1)  # (positions, vocabulary)
+        taken = torch.zeros(ids.shape[1])
+        taken[at + 1] = log_p.gather(-1, ids[0, at + 1, None])[:, 0]
+        rows = torch.searchsorted(at, torch.tensor([target.tool[0] - 1 for target in window.targets]))
+        return taken, log_p[rows], output.past_key_values
+
+    def _n_top1(self, ids: Any, window: Window, tools: Sequence[str], read: tuple[Any, Any, Any]) -> int:
+        """Targets where no other name is likelier than the logged tool's; an unseen name never ranks first.
+
+        The logged name's score is in the window already. A name is never likelier than its first token, so only names
+        whose first token alone beats that score are scored.
+        """
+        taken, first, cache = read
+        asked, logged, begun, n = [], [], [], 0
+        for target, tool, log_p in zip(window.targets, tools, first, strict=True):
+            if tool not in self._candidates:
+                continue
+            start, end = target.tool
+            own = float(taken[start:end].sum())
+            rivals = [row for name, row in self._candidates.items() if name != tool and float(log_p[row[0]]) > own]
+            if rivals:
+                asked.append(Asked(start, rivals))
+                logged.append(own)
+                begun.append(log_p[[row[0] for row in rivals]].tolist())
+            else:
+                n += 1
+        rest = self._names.rest(ids, cache, asked)
+        return n + sum(
+            max(map(sum, zip(heads, tails, strict=True))) <= own
+            for own, heads, tails in zip(logged, begun, rest, strict=True)
+        )
 
 
-def _window_sums(task_id: str, window: Window, log_p: Any, top1: list[bool], seconds: float) -> TaskSums:
-    import torch
-
-    ids = torch.tensor(window.ids)
-    taken = log_p[:-1].gather(-1, ids[1:, None])[:, 0]  # taken[i] is the log probability of token i + 1
+def _window_sums(task_id: str, window: Window, taken: Any, n_top1: int, seconds: float) -> TaskSums:
     spans = [span.action for span in window.targets]
     n_steps = len(window.targets)
     return TaskSums(
         task_id,
-        nll=-sum(float(taken[start - 1 : end - 1].double().sum()) for start, end in spans),
+        nll=-sum(float(taken[start:end].double().sum()) for start, end in spans),
         n_tokens=sum(end - start for start, end in spans),
-        n_tool_top1=sum(top1),
+        n_tool_top1=n_top1,
         n_steps=n_steps,
         n_context_tokens=window.n_context_tokens * n_steps,
         n_truncated_steps=n_steps if window.n_dropped_steps else 0,
