@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the work failed, 2 the words were off.
 
 import sys
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from synde_pipeline import (
     cli_bench,
     cli_cycles,
     cli_edits,
+    cli_import,
     cli_lab,
     cli_memory,
     cli_models,
@@ -26,17 +26,7 @@ from synde_pipeline import (
 )
 from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError, SyndeError
-from synde_pipeline.logs.landing import Filed, file_import
-from synde_pipeline.logs.reading import (
-    UNDATED_DAYS,
-    UNDATED_END,
-    DayRule,
-    FileImport,
-    fixed_per_day,
-    native_files,
-    read_file,
-    spread_over,
-)
+from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, spread_over
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
@@ -67,84 +57,7 @@ app.command("audit")(cli_audit.audit)
 app.add_typer(cli_memory.app, name="memory")
 app.add_typer(cli_edits.quarantine, name="quarantine")
 
-Day = Annotated[
-    datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) for logs that carry no times; needs --per-day."),
-]
-
-
-@app.command("import")
-def import_logs(
-    path: Annotated[Path, typer.Argument(help="A log file, or a folder that is searched for logs.")],
-    log_format: Annotated[
-        str | None, typer.Option("--format", help="tau-bench or tau2-bench; detected by content when left out.")
-    ] = None,
-    start_day: Day = None,
-    per_day: Annotated[
-        int | None, typer.Option(min=1, help="Trajectories per day, in file order; needs --start-day.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Import native agent logs into landing.
-
-    Formats: tau-bench (JSON array of trials) and tau2-bench (one object with simulations). Bad rows go to quarantine
-    with their reason. JSON keys: files [file, format, trajectories, labelled, success, quarantined, duplicates,
-    dropped_fields], and the totals of the same names.
-    """
-    if (start_day is None) != (per_day is None):
-        raise InputError("--start-day and --per-day belong together", remedy="give both or neither")
-    rule = fixed_per_day(start_day.date(), per_day) if start_day and per_day else None
-    result = _import(path, log_format, rule)
-    if as_json:
-        print_json(result)
-    else:
-        _print_import(result)
-    if not result["trajectories"]:
-        raise typer.Exit(1)
-
-
-def _import(path: Path, log_format: str | None, rule: DayRule | None) -> dict[str, Any]:
-    settings = load()
-    warehouse = Warehouse(settings.warehouse)
-    today = datetime.now(UTC).date()
-    rows = []
-    for file in tqdm(native_files(path), desc="import", unit="file", disable=None, leave=False):
-        found = read_file(file, forced=log_format, rule=rule)
-        filed = file_import(warehouse, found, settings.start_day, today)
-        rows.append(_import_row(found, filed))
-    names = ("trajectories", "labelled", "success", "quarantined", "duplicates", "undated")
-    return {"files": rows, **{name: sum(row[name] for row in rows) for name in names}}
-
-
-def _import_row(found: FileImport, filed: Filed) -> dict[str, Any]:
-    return {
-        "file": str(found.path),
-        "format": found.format,
-        "trajectories": filed.n_new + filed.n_duplicates,
-        "labelled": sum(item.outcome != "unknown" for item in found.trajectories),
-        "success": sum(item.outcome == "success" for item in found.trajectories),
-        "quarantined": len(filed.bad),
-        "duplicates": filed.n_duplicates,
-        "undated": found.n_undated,
-        "dropped_fields": list(found.dropped),
-        "skipped": found.skipped,
-    }
-
-
-def _print_import(result: dict[str, Any]) -> None:
-    for row in result["files"]:
-        if row["skipped"]:
-            print(f"  {row['file']}: skipped, {row['skipped']}")
-        else:
-            print(
-                f"  {row['file']}: {row['format'] or 'unreadable'}, {row['trajectories']} trajectories, "
-                f"{row['duplicates']} of them known, {row['success']} of {row['labelled']} labelled ones succeeded, "
-                f"{row['quarantined']} quarantined"
-            )
-    print(
-        f"{result['trajectories'] - result['duplicates']} trajectories imported, {result['duplicates']} known already, "
-        f"{result['quarantined']} rows quarantined"
-    )
+app.command("import")(cli_import.import_logs)
 
 
 @app.command("run")
@@ -165,9 +78,9 @@ def run_pipeline(
     """
     if logs is not None:
         cli_cycles.finish_removal(print if not as_json else lambda _: None)
-        imported = _import(logs, None, spread_over())
+        imported = cli_import.imported(logs, rule=spread_over())
         if not as_json:
-            _print_import(imported)
+            cli_import.print_import(imported)
             if imported["undated"]:
                 print(
                     f"{imported['undated']} trajectories carry no time: spread over the {UNDATED_DAYS} days ending "

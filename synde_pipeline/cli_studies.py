@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, print_json, text_table
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
@@ -53,7 +53,9 @@ def study(
         print_json({"claims": [claim.model_dump(mode="json") for claim in claims], "folders": folders, "page": page})
         return
     found: list[Claim] = claims
-    print(_table([_cells(claim) for claim in found], ("claim", "measured", "95 % interval", "n", "verdict", "source")))
+    print(
+        text_table([_cells(claim) for claim in found], ("claim", "measured", "95 % interval", "n", "verdict", "source"))
+    )
     for row in folders:
         print(f"{row['study']}: {row['folder']}")
     print(f"all claims: {page}")
@@ -116,18 +118,10 @@ def _list(known: dict[str, str], as_json: bool) -> None:
         rows = [{"name": name, "about": text} for name, text in known.items()]
         print_json({"studies": rows})
     else:
-        print(_table(list(known.items()), ("study", "about")))
+        print(text_table(list(known.items()), ("study", "about")))
 
 
 def _cells(claim) -> Sequence[str]:  # noqa: ANN001 - a Claim, imported when a study runs
     measured = "-" if claim.measured is None else f"{claim.measured:.4g}"
     interval = "-" if claim.error is None else "{:.4g} to {:.4g}".format(*claim.error)
     return claim.claim, measured, interval, str(claim.n), claim.verdict, claim.source
-
-
-def _table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
-    lines = [heads, *rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

@@ -30,7 +30,7 @@ from synde_pipeline.logs.daily import publish_raw_logs
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.logger import LandingWriter
-from synde_pipeline.logs.reading import DayRule, native_files, read_file
+from synde_pipeline.logs.reading import DayRule, native_files, read_files
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.embed import asking_through
@@ -171,8 +171,8 @@ class DualLearningSystem:
 
     def _import(self, path: Path, rule: DayRule | None) -> tuple[set[date], int]:
         today, days, n_bad = datetime.now(UTC).date(), set[date](), 0
-        for file in native_files(path):
-            filed = file_import(self.warehouse, read_file(file, rule=rule), self.settings.start_day, today)
+        for found in read_files(native_files(path), rule=rule):
+            filed = file_import(self.warehouse, found, self.settings.start_day, today)
             days |= filed.days
             n_bad += len(filed.bad)
         return days, n_bad

@@ -15,8 +15,9 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from synde_pipeline.errors import InputError
+from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
-from synde_pipeline.logs.reading import BadRow, FileImport, bad_row, file_hash
+from synde_pipeline.logs.reading import FileImport, bad_row, file_hash
 from synde_pipeline.logs.redact import redact_trajectory
 from synde_pipeline.logs.tombstones import NONE, REASON, Tombstones, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory, content_hash
@@ -56,12 +57,13 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
     known = _all_uids(warehouse, landing_days(warehouse))
-    inside = [item for trajectories in by_day.values() for item in trajectories]
-    new = {(_uid(item.trace_uid), item.content_hash[:16]) for item in inside}
-    filed.n_new = sum(value not in known.get(uid, ()) for uid, value in new)
-    filed.n_duplicates = len(inside) - filed.n_new
     for day, trajectories in by_day.items():
-        _file_day(warehouse, day, name, trajectories)
+        # Of a file that grew only what is new is filed again.
+        each = {(_uid(one.trace_uid), one.content_hash[:16]): one for one in trajectories}
+        new = [one for (uid, value), one in each.items() if value not in known.get(uid, ())]
+        filed.n_new, filed.n_duplicates = filed.n_new + len(new), filed.n_duplicates + len(trajectories) - len(new)
+        if new:
+            _file_day(warehouse, day, name, new)
         filed.days.add(day)
     _quarantine(warehouse, found.path.name, name, filed.bad)
     return filed

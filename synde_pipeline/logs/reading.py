@@ -1,14 +1,12 @@
 """Native files -> trajectories and quarantined rows, with nothing lost on the way.
 
-Which format means what is in `importers`; where the rows are filed is in `landing`.
+How bytes become documents is in `documents`, which format means what in `importers`, where rows are filed in `landing`.
 """
 
-import codecs
 import hashlib
-import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,27 +14,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from synde_pipeline.errors import ImportFormatError, InputError
-from synde_pipeline.logs.importers.base import Draft, Importer
-from synde_pipeline.logs.importers.registry import detect
+from synde_pipeline.logs.choices import AS_LOGGED, Choices
+from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
+from synde_pipeline.logs.importers.base import Draft, Importer, Label
+from synde_pipeline.logs.importers.registry import detect, told_of
 from synde_pipeline.records import Trajectory, canonical_json
 
 DayRule = Callable[[int, int], date]
 """(row number, rows in the file) -> day, for rows whose log carries no time."""
 
-_BETWEEN_ROWS = re.compile(r"[ \t\r\n,]*")
-
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
 UNDATED_DAYS = 14
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that no trajectory could be made of, as it was found."""
-
-    row: int
-    reason: str
-    raw: bytes
+_REFUSED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What an importer may raise of a row that is not what its format promises."""
 
 
 @dataclass
@@ -51,6 +42,14 @@ class FileImport:
     """Why nothing was read, for files that are no logs."""
     n_undated: int = 0
     dropped: tuple[str, ...] = ()
+    labels: list[Label] = field(default_factory=list)
+    """What the file says of runs that may lie in other files."""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Fields that the importer does not know, and in how many rows they were."""
+    missing: Counter[str] = field(default_factory=Counter)
+    """What runs lack and could have, and how many."""
+    drafts: list["DraftRow"] = field(default_factory=list)
+    """Runs that wait for their labels and their days."""
 
 
 def fixed_per_day(start: date, per_day: int) -> DayRule:
@@ -76,85 +75,142 @@ def native_files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
-def read_file(path: Path, *, forced: str | None = None, rule: DayRule | None = None) -> FileImport:
+def read_files(
+    paths: Iterable[Path], *, forced: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+) -> Iterator[FileImport]:
+    """Read native files; what one file of a source says of another one's runs is joined.
+
+    Runs that other files may speak of wait for the last file; all others come at once.
+
+    Raises:
+        InputError: rows carry no time and there is no rule that gives them a day.
+        ImportFormatError: the format was forced and does not fit.
+    """
+    waiting: list[FileImport] = []
+    labels: list[tuple[Path, Label]] = []
+    for path in paths:
+        found = _read(path, forced, choices)
+        labels += [(path, label) for label in found.labels]
+        if any(one.label_key for one in found.drafts):
+            waiting.append(found)
+        else:
+            yield _finished(found, rule)
+    said: dict[str, list[tuple[Path, Label]]] = {}
+    for path, label in labels:
+        said.setdefault(label.key, []).append((path, label))
+    for found in waiting:
+        found.drafts = [_labelled(one, found.path, said.get(one.label_key, [])) for one in found.drafts]
+        yield _finished(found, rule)
+
+
+def read_file(
+    path: Path, *, forced: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+) -> FileImport:
     """Read one native file; what cannot be read is quarantined with its reason, never raised.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
         ImportFormatError: the format was forced and does not fit.
     """
-    result = FileImport(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        result.skipped = f"cannot be read: {error.strerror}"
-        return result
-    if not data.strip():
-        result.skipped = "empty file"
-        return result
-    try:
-        # A cut inside a character must not cost the whole rows before it; rows that hold such bytes are refused later.
-        document, tail = parse_json(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, or a number of thousands of digits
-        if path.suffix in (".json", ".jsonl") or forced:
-            result.bad.append(BadRow(0, f"not JSON: {error}", data))
-        else:
-            result.skipped = "not JSON"
+    (found,) = read_files([path], forced=forced, rule=rule, choices=choices)
+    return found
+
+
+def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
+    document = document_of(path)
+    result = FileImport(path, bad=document.bad, skipped=document.skipped)
+    if document.content is None:
         return result
     try:
-        importer = detect(document, forced)
+        importer = _importer_of(document, forced)
     except ImportFormatError as error:
         if forced:
             raise
-        result.skipped = str(error)
+        plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
+        result.skipped = told_of(document.content) or plain
         return result
     result.format, result.dropped = importer.name, importer.dropped
-    if tail is not None:
-        rows = len(document)
-        result.bad.append(BadRow(rows, f"truncated or broken JSON after {rows} rows", tail))
-    _read_rows(result, importer, document, rule)
+    result.labels = _labels(result, importer, document.content)
+    if word := importer.tells(document.content):
+        result.skipped = word
+        return result
+    _read_rows(result, importer, document.content, choices)
     return result
 
 
-def parse_json(text: str) -> tuple[Any, bytes | None]:
-    """Parse a JSON document; of a broken array the whole elements before the break are salvaged.
-
-    Returns:
-        The document, and the raw bytes from the break on (None when the document is whole).
-
-    Raises:
-        ValueError, RecursionError: nothing could be salvaged.
-    """
+def _importer_of(document: Document, forced: str | None) -> Importer:
     try:
-        return json.loads(text), None
-    except (ValueError, RecursionError):
-        if not text.lstrip().startswith("["):
+        return detect(document.content, forced)
+    except ImportFormatError:
+        if not isinstance(document.content, dict):
             raise
-        rows, at = _salvage(text, text.index("[") + 1)
-        if not rows:
-            raise
-        return rows, text[at:].encode("utf-8", "surrogateescape")
+        # One line of JSON lines is a JSON document too.
+        importer = detect(Lines([document.content]), forced)
+        document.content = Lines([document.content])
+        return importer
 
 
-def _salvage(text: str, at: int) -> tuple[list[Any], int]:
-    decoder, rows = json.JSONDecoder(), []
+def _labels(result: FileImport, importer: Importer, content: Any) -> list[Label]:
+    found = []
+    try:
+        for label in importer.labels(content):
+            found.append(label)
+    except _REFUSED as error:
+        result.bad.append(bad_row(0, content, error))
+    return found
+
+
+@dataclass
+class DraftRow:
+    """A draft, and the native row that it came from."""
+
+    number: int
+    row: Any
+    draft: Draft
+    label_key: str
+
+
+def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Choices) -> None:
+    rows = enumerate(importer.rows(content))
+    number = -1
     while True:
-        start = _BETWEEN_ROWS.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
         try:
-            row, at = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            return rows, start
-        rows.append(row)
-
-
-def _read_rows(result: FileImport, importer: Importer, document: Any, rule: DayRule | None) -> None:
-    drafts: list[tuple[int, Any, Draft]] = []
-    for number, row in enumerate(importer.rows(document)):
+            number, row = next(rows)
+        except StopIteration:
+            return
+        except _REFUSED as error:  # a generator that failed is over
+            result.bad.append(bad_row(number + 1, content, error))
+            return
+        if importer.known and isinstance(row, dict):
+            result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
-            drafts.append((number, row, importer.parse(row, document, result.path)))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            draft = choices.applied(importer.parse(row, content, result.path), row, importer.scores(row))
+            result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
+            if word := importer.missing(draft):
+                result.missing[word] += 1
+        except _REFUSED as error:
             result.bad.append(bad_row(number, row, error))
-    undated = {number: k for k, number in enumerate(n for n, _, draft in drafts if draft.started_at is None)}
+
+
+def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]]) -> DraftRow:
+    """A run with the label that is nearest to its file: a folder may hold several reports on the same tasks."""
+    if one.draft.outcome != "unknown" or not said:
+        return one
+    _, label = max(said, key=lambda pair: _n_shared(pair[0].parent, path.parent))
+    draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
+    return replace(one, draft=draft)
+
+
+def _n_shared(folder: Path, other: Path) -> int:
+    """Leading parts that two folders share, less those of the first one that lead elsewhere."""
+    n = next((k for k, (a, b) in enumerate(zip(folder.parts, other.parts, strict=False)) if a != b), None)
+    shared = min(len(folder.parts), len(other.parts)) if n is None else n
+    return shared - (len(folder.parts) - shared)
+
+
+def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
+    """Give every draft its day, and make records of them."""
+    undated = [one.number for one in result.drafts if one.draft.started_at is None]
     result.n_undated = len(undated)
     if undated and rule is None:
         raise InputError(
@@ -162,17 +218,20 @@ def _read_rows(result: FileImport, importer: Importer, document: Any, rule: DayR
             expected="a rule that gives them days",
             remedy="add --start-day YYYY-MM-DD --per-day N",
         )
-    for number, row, draft in drafts:
+    places = {number: k for k, number in enumerate(undated)}
+    for one in result.drafts:
         try:
-            if draft.started_at is not None:
-                day = draft.started_at.date()
+            if one.draft.started_at is not None:
+                day = one.draft.started_at.date()
             else:
                 assert rule is not None  # noqa: S101 - undated rows without a rule were refused above
-                day = rule(undated[number], len(undated))
-            values = {column.name: getattr(draft, column.name) for column in fields(draft)}
-            result.trajectories.append(Trajectory(source=importer.name, day=day, **values))
+                day = rule(places[one.number], len(undated))
+            values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
+            result.trajectories.append(Trajectory(source=result.format or "", day=day, **values))
         except (ValidationError, OverflowError) as error:
-            result.bad.append(bad_row(number, row, error))
+            result.bad.append(bad_row(one.number, one.row, error))
+    result.drafts = []
+    return result
 
 
 def bad_row(number: int, row: Any, error: Exception) -> BadRow:
@@ -184,8 +243,16 @@ def bad_row(number: int, row: Any, error: Exception) -> BadRow:
         reason = f"missing field {error}"
     else:
         reason = str(error) or type(error).__name__
-    raw = row if isinstance(row, bytes) else canonical_json(row).encode("utf-8", "surrogatepass")
-    return BadRow(number, " ".join(reason.split())[:300], raw)
+    return BadRow(number, " ".join(reason.split())[:300], _raw(row))
+
+
+def _raw(row: Any) -> bytes:
+    if isinstance(row, bytes):
+        return row
+    try:
+        return canonical_json(row).encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError, RecursionError):  # an archive, say: its file is what it is
+        return repr(row).encode("utf-8", "surrogatepass")
 
 
 def file_hash(path: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from synde_pipeline.errors import ImportFormatError
 from synde_pipeline.logs.importers.chat import arguments_of, conversation_of, message_of, text_of
-from synde_pipeline.logs.importers.registry import IMPORTERS, detect
+from synde_pipeline.logs.importers.registry import detect, importers
 from synde_pipeline.logs.reading import native_files, read_file, spread_over
 from synde_pipeline.records import REPLY
 from synde_pipeline_tests.helpers import SHARED, needs_shared
@@ -217,7 +217,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones():
 
 
 def test_every_importer_says_which_fields_go_no_further():
-    assert all(importer.dropped for importer in IMPORTERS.values())
+    assert all(importer.dropped for importer in importers().values())
 
 
 # -- the recorded logs ------------------------------------------------------------

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.landing import quarantine_table
 from synde_pipeline.logs.parquet import QUARANTINE, TRAJECTORIES, from_table, rows_of, to_table
-from synde_pipeline.logs.reading import BadRow
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, rows_hash
 from synde_pipeline_tests.helpers import DAY, step, trajectories, trajectory

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.logs.importers.registry import IMPORTERS
-from synde_pipeline.logs.reading import fixed_per_day, native_files, parse_json, read_file, spread_over
+from synde_pipeline.logs.documents import parse_json
+from synde_pipeline.logs.importers.registry import importers
+from synde_pipeline.logs.reading import fixed_per_day, native_files, read_file, spread_over
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU, TAU2, tau_trial
 
 RULE = spread_over()
@@ -161,7 +162,7 @@ def test_a_row_that_is_not_what_the_format_promises_is_quarantined_with_its_reas
     [
         ({"start_time": "yesterday"}, "isoformat"),
         ({"start_time": "0001-01-01T00:00:00+05:00"}, "out of range"),
-        ({"start_time": 5}, "expected an ISO 8601 text"),
+        ({"start_time": [5]}, "expected an ISO 8601 text"),
         ({"reward_info": [1]}, "has no attribute"),
         ({"messages": None}, "not iterable"),
         ({"task_id": ""}, "task_id"),
@@ -210,7 +211,7 @@ def test_in_a_folder_of_mixed_files_each_is_read_in_its_own_format_or_skipped_wi
         "a.json": "tau2-bench",
         "b.json": "tau-bench",
     }
-    assert found["README.md"].skipped == "not JSON"
+    assert found["README.md"].skipped.startswith("not JSON")
     assert "expected one of" in found["c.json"].skipped
 
 
@@ -227,7 +228,7 @@ def test_the_file_order_does_not_depend_on_the_file_system(tmp_path):
 
 
 def test_a_file_says_which_of_its_fields_go_no_further():
-    assert read_file(TAU, rule=RULE).dropped == IMPORTERS["tau-bench"].dropped
+    assert read_file(TAU, rule=RULE).dropped == importers()["tau-bench"].dropped
 
 
 # -- days ------------------------------------------------------------------------------------------------------

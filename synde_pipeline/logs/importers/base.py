@@ -1,15 +1,19 @@
 """What an importer is: names, detection by content, and parsing of one native row.
 
-Reading files, salvaging broken ones and filing rows under days is in `logs.reading` and `logs.landing`.
+Reading files is in `logs.documents`, salvaging and filing in `logs.reading` and `logs.landing`.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from synde_pipeline.records import LabelSource, Outcome, Step
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -21,31 +25,63 @@ class Draft:
     domain: str
     task: str
     steps: tuple[Step, ...]
-    outcome: Outcome
-    reward: float | None
-    label_source: LabelSource
+    outcome: Outcome = "unknown"
+    reward: float | None = None
+    label_source: LabelSource = "none"
     trial: int = 0
     model: str = ""
     system: str = ""
+    scope: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
 
-class Importer(Protocol):
-    """Reads one native format. Rows that `parse` refuses (KeyError, TypeError, ValueError) go to quarantine."""
+@dataclass(frozen=True)
+class Label:
+    """What another file of the same source says of a run."""
 
-    @property
-    def name(self) -> str:
-        """What `--format` calls it."""
-        ...
+    key: str
+    """As `Importer.label_key` names the run."""
+    outcome: Outcome
+    label_source: LabelSource
+    reward: float | None = None
+    at: datetime | None = None
+    """When it was given; None where the file does not say."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Where an importer takes each part of a trajectory from, for people: `synde import --formats` prints it."""
+
+    identity: str
+    time: str
+    domain: str
+    task: str
+    steps: str
+    outcome: str
+    label_source: str
+    ground_truth: tuple[str, ...] = ()
+    """Native fields that hold the answer: never read."""
+    dropped: tuple[str, ...] = ()
+    """Other native fields that go no further."""
+
+
+class Importer(Protocol):
+    """Reads one native format; subclass it. Rows that `parse` refuses go to quarantine with the reason."""
+
+    name: str
+    """What `--format` calls it."""
+    declared: Declared
+    known: frozenset[str] = frozenset()
+    """Top-level fields of a row that are read or knowingly dropped; others are ignored and counted. Empty: no row."""
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """Native fields that go no further, ground truth first."""
-        ...
+        return (*self.declared.ground_truth, *self.declared.dropped)
 
     def detects(self, document: Any) -> bool:
-        """Say by its content, never by its name, whether a parsed JSON document is in this format."""
+        """Say by its content, never by its name, whether a document (see `logs.documents`) is in this format."""
         ...
 
     def rows(self, document: Any) -> Iterator[Any]:
@@ -59,6 +95,26 @@ class Importer(Protocol):
             KeyError, TypeError, ValueError: the row is not what the format promises.
         """
         ...
+
+    def tells(self, document: Any) -> str:
+        """What a document of this source is that holds no runs ("SWE-bench report"); empty where it is none."""
+        return ""
+
+    def labels(self, document: Any) -> Iterator[Label]:
+        """The labels in a document of this source, runs or none; a label in a run's own row belongs into its draft."""
+        return iter(())
+
+    def label_key(self, row: Any, draft: Draft) -> str:
+        """What labels of this source call a run; empty where no other file speaks of it."""
+        return ""
+
+    def scores(self, row: Any) -> Mapping[str, float]:
+        """Named scores of a row that mean success only by a rule of the user (`--outcome 'score:NAME>=0.5'`)."""
+        return {}
+
+    def missing(self, draft: Draft) -> str:
+        """What the log could say and does not, with the remedy ("no tool content: switch on ..."), in one line."""
+        return ""
 
 
 def outcome_of(reward: float | None) -> tuple[Outcome, LabelSource]:
@@ -76,15 +132,24 @@ def outcome_of(reward: float | None) -> tuple[Outcome, LabelSource]:
     return ("failure" if reward <= 1e-6 else "partial"), "verifier"
 
 
-def parse_time(text: Any) -> datetime | None:
-    """Read an ISO time, naive ones as UTC; None and empty stay None.
+def parse_time(value: Any) -> datetime | None:
+    """Read an ISO time (naive ones as UTC) or a number since 1970; None and empty stay None.
+
+    A number's unit is told by its size: seconds up to the year 5138, then milli-, micro- and nanoseconds.
 
     Raises:
-        ValueError: the text is no ISO time.
+        ValueError, OverflowError: it is no time.
     """
-    if text in (None, ""):
+    if value in (None, ""):
         return None
-    if not isinstance(text, str):
-        raise ValueError(f"time is {text!r}, expected an ISO 8601 text")
-    value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, str):
+        found = datetime.fromisoformat(value)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"time is {value!r}, expected an ISO 8601 text or a number since 1970")
+    for per_second in (1, 10**3, 10**6, 10**9):
+        if abs(value) < 10**11 * per_second:
+            return _EPOCH + timedelta(seconds=value / per_second)
+    raise ValueError(f"time is {value!r}, expected a number since 1970")

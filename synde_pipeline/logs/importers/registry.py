@@ -1,5 +1,11 @@
-"""The importers there are, and which one reads a document."""
+"""The importers there are, and which one reads a document.
 
+Others come by entry points of the group `synde.importers`: a class or an object that is an `Importer`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 from synde_pipeline.errors import ImportFormatError
@@ -7,23 +13,62 @@ from synde_pipeline.logs.importers.base import Importer
 from synde_pipeline.logs.importers.tau2_bench import Tau2Bench
 from synde_pipeline.logs.importers.tau_bench import TauBench
 
-_ALL: tuple[Importer, ...] = (TauBench(), Tau2Bench())
-IMPORTERS = {importer.name: importer for importer in _ALL}
+GROUP = "synde.importers"
+_OWN: tuple[Importer, ...] = (TauBench(), Tau2Bench())
+"""From the most telling format to the least: the first that detects a document reads it."""
+
+OTHERS: dict[str, Callable[[Any], bool]] = {}
+"""What a file is that holds no runs -> whether a document is that."""
+
+
+@cache
+def importers() -> dict[str, Importer]:
+    """Every importer by name: a user's own ones first, which may replace ours.
+
+    Raises:
+        ImportFormatError: an entry point cannot be loaded.
+    """
+    found: dict[str, Importer] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            loaded = point.load()
+            importer = loaded() if isinstance(loaded, type) else loaded
+            found[importer.name] = importer
+        except Exception as error:
+            raise ImportFormatError(
+                f"the importer {point.value} of the entry point {point.name!r} cannot be loaded: {error}",
+                remedy="mend it, or uninstall its package",
+            ) from error
+    return found | {importer.name: importer for importer in _OWN if importer.name not in found}
 
 
 def detect(document: Any, forced: str | None = None) -> Importer:
-    """Pick the importer of a parsed JSON document.
+    """Pick the importer of a document.
 
     Raises:
         ImportFormatError: none reads it, or the forced name is unknown or does not fit.
     """
+    known = importers()
     if forced is not None:
-        if forced not in IMPORTERS:
-            raise ImportFormatError(f"unknown format {forced!r}", expected=" or ".join(IMPORTERS))
-        if not IMPORTERS[forced].detects(document):
+        if forced not in known:
+            raise ImportFormatError(f"unknown format {forced!r}", expected=" or ".join(known))
+        if not _detects(known[forced], document):
             raise ImportFormatError(f"the file is not in format {forced}", remedy="leave --format out to detect it")
-        return IMPORTERS[forced]
-    for importer in IMPORTERS.values():
-        if importer.detects(document):
+        return known[forced]
+    for importer in known.values():
+        if _detects(importer, document):
             return importer
-    raise ImportFormatError("no importer reads this file", expected=f"one of: {', '.join(IMPORTERS)}")
+    raise ImportFormatError("no importer reads this file", expected=f"one of: {', '.join(known)}")
+
+
+def _detects(importer: Importer, document: Any) -> bool:
+    """An importer looks at any document at all: what surprises it is not its own."""
+    try:
+        return importer.detects(document) or bool(importer.tells(document))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+        return False
+
+
+def told_of(document: Any) -> str:
+    """What a document is that holds no runs; empty where nobody knows."""
+    return next((word for word, is_it in OTHERS.items() if is_it(document)), "")

@@ -1,24 +1,29 @@
-"""tau2-bench simulation files: one JSON object with `info`, `tasks` and `simulations`.
-
-identity: the simulation's `id` · time: `start_time` (no zone: read as UTC) · domain: `info.environment_info` ·
-outcome: `reward_info.reward` · label source: verifier · dropped as ground truth: `tasks` whole (scenario, evaluation
-criteria) and the rest of `reward_info`.
-"""
+"""tau2-bench simulation files: one JSON object with `info`, `tasks` and `simulations`."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.logs.importers.base import Draft, outcome_of, parse_time
+from synde_pipeline.logs.importers.base import Declared, Draft, Importer, outcome_of, parse_time
 from synde_pipeline.logs.importers.chat import conversation_of, message_of, without_user_side
 from synde_pipeline.records import content_hash
 
 
-class Tau2Bench:
+class Tau2Bench(Importer):
     """Importer of tau2-bench."""
 
     name = "tau2-bench"
-    dropped = ("tasks", "reward_info", "info.user_info", "agent_cost", "user_cost", "raw_data")
+    declared = Declared(
+        identity="the simulation's `id`",
+        time="`start_time`, without a zone: read as UTC",
+        domain="`info.environment_info.domain_name`",
+        task="first user turn",
+        steps="one a tool call of the agent, one a reply",
+        outcome="`reward_info.reward`, 1 is success",
+        label_source="verifier",
+        ground_truth=("tasks", "reward_info"),
+        dropped=("info.user_info", "agent_cost", "user_cost", "raw_data"),
+    )
 
     def detects(self, document: Any) -> bool:
         """An object with a list of `simulations` and an `info`."""

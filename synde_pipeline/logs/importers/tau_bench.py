@@ -1,15 +1,11 @@
-"""tau-bench v1 run files: a JSON array of trials.
-
-identity: hash of the raw row (the format has no ids) · time: none · domain: the policy's title, else the file name ·
-outcome: `reward` · label source: verifier · dropped as ground truth: `info` whole, but for nothing.
-"""
+"""tau-bench v1 run files: a JSON array of trials."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.logs.importers.base import Draft, outcome_of
+from synde_pipeline.logs.importers.base import Declared, Draft, Importer, outcome_of
 from synde_pipeline.logs.importers.chat import conversation_of, message_of
 from synde_pipeline.records import content_hash
 
@@ -17,11 +13,22 @@ _POLICY_TITLE = re.compile(r"^#+\s*(\w+)\s+agent\s+policy", re.IGNORECASE | re.M
 _KEYS = {"task_id", "reward", "traj"}
 
 
-class TauBench:
+class TauBench(Importer):
     """Importer of tau-bench v1."""
 
     name = "tau-bench"
-    dropped = ("info", "records")
+    declared = Declared(
+        identity="hash of the raw row: the format has no ids",
+        time="none: days by --start-day and --per-day",
+        domain="the policy's title, else the file's name",
+        task="first user turn",
+        steps="one a tool call, one a reply",
+        outcome="`reward`, 1 is success",
+        label_source="verifier",
+        ground_truth=("info",),
+        dropped=("records",),
+    )
+    known = frozenset({"task_id", "reward", "traj", "trial", "info", "records"})
 
     def detects(self, document: Any) -> bool:
         """A list with an object that has `task_id`, `reward` and `traj`."""

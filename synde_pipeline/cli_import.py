@@ -1,0 +1,244 @@
+"""`synde import`: people's logs into landing, or only a look at what would be read. `cli` puts it among the others."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from synde_pipeline.cli_words import AsJson, print_json, printable, text_table
+from synde_pipeline.errors import InputError
+from synde_pipeline.logs.choices import AS_LOGGED, Choices, ScoreRule
+from synde_pipeline.logs.importers.registry import importers
+from synde_pipeline.logs.landing import Filed, file_import
+from synde_pipeline.logs.reading import DayRule, FileImport, fixed_per_day, native_files, read_files, spread_over
+from synde_pipeline.records import Trajectory
+from synde_pipeline.settings import load
+from synde_pipeline.storage import Warehouse
+
+N_SHOWN = 10
+"""Steps that a dry run shows."""
+WIDTH = 60
+"""Signs of each text that it shows."""
+COUNTED = ("trajectories", "labelled", "success", "quarantined", "duplicates", "undated")
+
+Day = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) for logs that carry no times; needs --per-day."),
+]
+
+
+def import_logs(
+    path: Annotated[Path | None, typer.Argument(help="A log file, or a folder that is searched for logs.")] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--format", help="One of --formats; detected by content when left out.")
+    ] = None,
+    start_day: Day = None,
+    per_day: Annotated[
+        int | None, typer.Option(min=1, help="Trajectories per day, in file order; needs --start-day.")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Domain of all runs: a name, or a field of the log as metadata.team.")
+    ] = None,
+    task_id: Annotated[
+        str | None, typer.Option(help="What says which runs tried the same task: a field of the log, or one name.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="Which score is success where the log has no label: 'score:correctness>=0.5'.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be read and what is missing.")] = False,
+    follow: Annotated[
+        float | None,
+        typer.Option(min=1, help="Look again every so many seconds, until Ctrl-C; only new runs are filed."),
+    ] = None,
+    formats: Annotated[bool, typer.Option("--formats", help="List the formats, and what each reads.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import native agent logs into landing; a file or folder that grew adds only what is new.
+
+    Bad rows go to quarantine with their reason. JSON keys: files [file, format, trajectories, labelled, success,
+    quarantined, duplicates, undated, dropped_fields, unknown_fields, missing, skipped], and totals of the same names.
+    With --formats: formats [name, identity, time, domain, task, steps, outcome, label_source, ground_truth, dropped].
+    """
+    if formats:
+        _print_formats(as_json)
+        return
+    if path is None:
+        raise InputError("no path is given", expected="a log file or a folder", remedy="synde import PATH")
+    if (start_day is None) != (per_day is None):
+        raise InputError("--start-day and --per-day belong together", remedy="give both or neither")
+    rule = fixed_per_day(start_day.date(), per_day) if start_day and per_day else None
+    choices = Choices(domain, task_id, ScoreRule.of(outcome) if outcome else None)
+    if dry_run:
+        _look(path, log_format, rule, choices, as_json=as_json)
+        return
+    result = imported(path, log_format, rule, choices)
+    _say(result, as_json)
+    if follow:
+        _follow(path, log_format, rule, choices, follow, as_json=as_json)
+    if not result["trajectories"] and not all(row["skipped"] for row in result["files"]):
+        raise typer.Exit(1)
+
+
+def imported(
+    path: Path, log_format: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+) -> dict[str, Any]:
+    """File what a path holds; returns the rows and totals of the JSON contract."""
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    today = datetime.now(UTC).date()
+    rows = []
+    for found in _read(path, log_format, rule, choices):
+        rows.append(_row(found, file_import(warehouse, found, settings.start_day, today)))
+    return _with_totals(rows)
+
+
+def print_import(result: dict[str, Any]) -> None:
+    """The table of files, and the totals."""
+    heads = ("file", "format", "trajectories", "known", "labelled", "success", "quarantined", "note")
+    rows = [
+        (
+            Path(row["file"]).name if len(row["file"]) > WIDTH else row["file"],
+            row["format"] or "-",
+            *(str(row[name]) for name in ("trajectories", "duplicates", "labelled", "success", "quarantined")),
+            row["skipped"],
+        )
+        for row in result["files"]
+    ]
+    print(text_table(rows, heads))
+    print(
+        f"{result['trajectories'] - result['duplicates']} trajectories imported, {result['duplicates']} known already, "
+        f"{result['quarantined']} rows quarantined"
+    )
+
+
+def _read(path: Path, log_format: str | None, rule: DayRule | None, choices: Choices) -> Iterator[FileImport]:
+    files = native_files(path)
+    with tqdm(total=len(files), desc="import", unit="file", disable=None, leave=False) as bar:
+        for found in read_files(files, forced=log_format, rule=rule, choices=choices):
+            yield found
+            bar.update()
+
+
+def _row(found: FileImport, filed: Filed | None) -> dict[str, Any]:
+    return {
+        "file": str(found.path),
+        "format": found.format,
+        "trajectories": filed.n_new + filed.n_duplicates if filed else len(found.trajectories),
+        "labelled": sum(item.outcome != "unknown" for item in found.trajectories),
+        "success": sum(item.outcome == "success" for item in found.trajectories),
+        "quarantined": len(filed.bad if filed else found.bad),
+        "duplicates": filed.n_duplicates if filed else 0,
+        "undated": found.n_undated,
+        "dropped_fields": list(found.dropped),
+        "unknown_fields": dict(found.unknown),
+        "missing": dict(found.missing),
+        "skipped": found.skipped,
+    }
+
+
+def _with_totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"files": rows, **{name: sum(row[name] for row in rows) for name in COUNTED}}
+
+
+def _say(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        print_import(result)
+
+
+# -- only looking ---------------------------------------------------------------------------------------------------
+
+
+def _look(path: Path, log_format: str | None, rule: DayRule | None, choices: Choices, *, as_json: bool) -> None:
+    rows, first, missing, reasons = [], None, Counter[str](), Counter[str]()
+    for found in _read(path, log_format, rule or spread_over(), choices):
+        rows.append(_row(found, None))
+        missing += found.missing
+        reasons.update(bad.reason for bad in found.bad)
+        first = first or next((one for one in found.trajectories if one.steps), None)
+    result = _with_totals(rows)
+    if as_json:
+        print_json(result)
+        return
+    print_import(result)
+    if first:
+        _print_steps(first)
+    unlabelled = result["trajectories"] - result["labelled"]
+    if unlabelled:
+        print(
+            f"{unlabelled} of {result['trajectories']} carry no label: a judge reads them (`synde run`), or say which "
+            "score means success (--outcome 'score:NAME>=0.5')"
+        )
+    for reason, n in [*missing.most_common(), *reasons.most_common(N_SHOWN)]:
+        print(f"{n} x {reason}")
+    if result["undated"]:
+        print(f"{result['undated']} carry no time: give --start-day and --per-day")
+    print("nothing was written (--dry-run)")
+
+
+def _print_steps(run: Trajectory) -> None:
+    print(f"\n{run.trace_uid}: task {run.task_id}, {run.outcome} ({run.label_source}), {len(run.steps)} steps")
+    print(f"  task: {_short(run.task)}")
+    rows = [
+        (
+            str(step.index),
+            _short(step.state),
+            step.tool,
+            _short(step.arguments),
+            _short(step.result),
+            _mark(step.success),
+        )
+        for step in run.steps[:N_SHOWN]
+    ]
+    print(text_table(rows, ("step", "saw", "tool", "arguments", "result", "worked")) + "\n")
+
+
+def _mark(success: bool | None) -> str:
+    return "-" if success is None else "yes" if success else "no"
+
+
+def _short(text: str) -> str:
+    words = printable(" ".join(text.split()))
+    return words if len(words) <= WIDTH else words[: WIDTH - 1] + "…"
+
+
+def _print_formats(as_json: bool) -> None:
+    rows = [{"name": name, **vars(one.declared)} for name, one in importers().items()]
+    if as_json:
+        print_json({"formats": rows})
+        return
+    for row in rows:
+        print(row.pop("name"))
+        for part, words in row.items():
+            said = ", ".join(words) if isinstance(words, tuple) else words
+            print(f"  {part.replace('_', ' ')}: {said or '-'}")
+
+
+# -- going on -------------------------------------------------------------------------------------------------------
+
+
+def _follow(
+    path: Path, log_format: str | None, rule: DayRule | None, choices: Choices, seconds: float, *, as_json: bool
+) -> None:
+    """Import again whenever a file changed, until Ctrl-C."""
+    seen = _stamps(path)
+    while True:
+        time.sleep(seconds)
+        now = _stamps(path)
+        if now != seen:
+            seen = now
+            _say(imported(path, log_format, rule, choices), as_json)
+
+
+def _stamps(path: Path) -> dict[Path, tuple[int, int]]:
+    found = {}
+    for file in native_files(path):
+        stat = file.stat()
+        found[file] = (stat.st_size, stat.st_mtime_ns)
+    return found
