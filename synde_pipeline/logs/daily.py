@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from datetime import date
 
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
-from synde_pipeline.logs.landing import has_landing, landing_hash, make_private, quarantine_table, read_day
+from synde_pipeline.logs.landing import has_landing, landing_hash, make_private, quarantine_table
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
+from synde_pipeline.logs.validate import read_day
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, rows_hash
 

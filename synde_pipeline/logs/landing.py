@@ -1,4 +1,4 @@
-"""Landing: one private folder a day of JSON lines, and the pure function that turns a day into raw logs.
+"""Landing: one private folder a day of JSON lines. What becomes of a day's lines is in `validate`.
 
 A landing file is named by the hashes of the native file and of its rows, so importing a file again changes nothing.
 Beside each lies an index (`.ids`) of hashed uids: the same `trace_uid` on a later day is recognised without reading
@@ -6,20 +6,19 @@ old logs.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
-from synde_pipeline.logs.reading import FileImport, bad_row, file_hash
-from synde_pipeline.logs.redact import redact_trajectory
-from synde_pipeline.logs.tombstones import NONE, REASON, Tombstones, refuse_while_removing, tombstones
+from synde_pipeline.logs.reading import FileImport, file_hash, parse_line
+from synde_pipeline.logs.redact import ALLOWED
+from synde_pipeline.logs.tombstones import REASON, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.storage import Header, Warehouse, write_atomically
 
@@ -59,7 +58,7 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
     known = _all_uids(warehouse, landing_days(warehouse))
     for day, trajectories in by_day.items():
         # Of a file that grew only what is new is filed again.
-        each = {(_uid(one.trace_uid), one.content_hash[:16]): one for one in trajectories}
+        each = {(uid_hash(one.trace_uid), one.content_hash[:16]): one for one in trajectories}
         new = [one for (uid, value), one in each.items() if value not in known.get(uid, ())]
         filed.n_new, filed.n_duplicates = filed.n_new + len(new), filed.n_duplicates + len(trajectories) - len(new)
         if new:
@@ -102,7 +101,8 @@ def quarantine_table(file: str, bad: Iterable[BadRow]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=QUARANTINE)
 
 
-def _uid(trace_uid: str) -> str:
+def uid_hash(trace_uid: str) -> str:
+    """What an index calls a uid."""
     return _digest(trace_uid.encode("utf-8"))
 
 
@@ -128,19 +128,22 @@ def landing_days(warehouse: Warehouse) -> list[date]:
 
 
 def landing_hash(warehouse: Warehouse, day: date) -> str:
-    """Fingerprint of what raw logs of a day are made from: the day's files, and the uids of earlier days among them."""
-    files = [(path.name, _file_index(path, day)[0]) for path in _files(warehouse, day)]
+    """Fingerprint of what raw logs of a day are made from: its files, uids of earlier days in them, the allow-list."""
+    files = [(path.name, _file_index(path, day)[0]) for path in landing_files(warehouse, day)]
     mine = _index(warehouse, day)
     earlier = {uid: sorted(values) for uid, values in earlier_uids(warehouse, day).items() if uid in mine}
-    return content_hash({"files": files, "earlier": earlier})
+    allowed = warehouse.root / ARTEFACT / ALLOWED
+    words = {"allowed": allowed.read_text("utf-8")} if allowed.exists() else {}
+    return content_hash({"files": files, "earlier": earlier, **words})
 
 
 def has_landing(warehouse: Warehouse, day: date) -> bool:
     """Whether landing holds files of a day."""
-    return bool(_files(warehouse, day))
+    return bool(landing_files(warehouse, day))
 
 
-def _files(warehouse: Warehouse, day: date) -> list[Path]:
+def landing_files(warehouse: Warehouse, day: date) -> list[Path]:
+    """A day's files, in the order of their names."""
     return sorted(warehouse.path(ARTEFACT, str(day)).glob("*.jsonl"))
 
 
@@ -150,7 +153,7 @@ Uids = dict[str, set[str]]
 
 def _index(warehouse: Warehouse, day: date) -> Uids:
     index: Uids = {}
-    for path in _files(warehouse, day):
+    for path in landing_files(warehouse, day):
         for uid, values in _file_index(path, day)[1].items():
             index.setdefault(uid, set()).update(values)
     return index
@@ -166,13 +169,13 @@ def _file_index(path: Path, day: date) -> tuple[str, Uids]:
         if int(size) == path.stat().st_size:
             return digest, _grouped(row.split(" ") for row in rows)
     data = path.read_bytes()
-    parsed = [_parse(line) for line in data.split(b"\n")[:-1] if line.strip()]
+    parsed = [parse_line(line) for line in data.split(b"\n")[:-1] if line.strip()]
     good = [item for item in parsed if isinstance(item, Trajectory) and item.day == day]
     return _digest(data), _grouped(_write_index(path, data, good))
 
 
 def _write_index(path: Path, data: bytes, trajectories: Iterable[Trajectory]) -> list[list[str]]:
-    rows = [[_uid(item.trace_uid), item.content_hash[:16]] for item in trajectories]
+    rows = [[uid_hash(item.trace_uid), item.content_hash[:16]] for item in trajectories]
     lines = [f"{len(data)} {_digest(data)}", *(" ".join(row) for row in rows)]
     write_atomically(path.with_suffix(".ids"), "\n".join(lines) + "\n")
     return rows
@@ -196,105 +199,3 @@ def _all_uids(warehouse: Warehouse, days: Iterable[date]) -> Uids:
         for uid, values in _index(warehouse, day).items():
             known.setdefault(uid, set()).update(values)
     return known
-
-
-@dataclass
-class DayLogs:
-    """Raw logs of one day. n_in = kept + duplicates + superseded + quarantined + pending (law 5)."""
-
-    kept: list[Trajectory] = field(default_factory=list)
-    superseded: list[Trajectory] = field(default_factory=list)
-    quarantined: list[BadRow] = field(default_factory=list)
-    n_in: int = 0
-    n_duplicates: int = 0
-    n_pending: int = 0
-    n_redacted: int = 0
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The ledger that must add up, plus how many secrets were replaced."""
-        return {
-            "rows_in": self.n_in,
-            "rows_out": len(self.kept),
-            "duplicates": self.n_duplicates,
-            "superseded": len(self.superseded),
-            "quarantined": len(self.quarantined),
-            "pending": self.n_pending,
-            "redacted": self.n_redacted,
-        }
-
-
-def read_day(warehouse: Warehouse, day: date) -> DayLogs:
-    """Read a day's landing files and validate them."""
-    files = [path.read_bytes() for path in _files(warehouse, day)]
-    return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse))
-
-
-def validate_day(
-    files: Iterable[bytes], day: date, earlier: Mapping[str, set[str]], stones: Tombstones = NONE
-) -> DayLogs:
-    """Landing lines -> the day's raw logs: validated, deduplicated, redacted, in an order that files do not set.
-
-    Of one `trace_uid` with differing contents the latest end wins, then the larger hash; a uid that an earlier day
-    holds stays there.
-    """
-    result = DayLogs()
-    contents: dict[str, dict[str, Trajectory]] = {}  # uid -> content hash -> trajectory
-    for data in files:
-        *lines, tail = data.split(b"\n")
-        if tail.strip():  # a growing file: its last line has no end yet
-            result.n_in += 1
-            result.n_pending += 1
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            result.n_in += 1
-            parsed = _parse(line, number)
-            if isinstance(parsed, BadRow):
-                result.quarantined.append(parsed)
-            elif bad := _refused(parsed, BadRow(number, "", line), day, stones):
-                result.quarantined.append(bad)
-            elif _is_known(parsed, contents, earlier):
-                result.n_duplicates += 1
-            else:
-                contents.setdefault(parsed.trace_uid, {})[parsed.content_hash] = parsed
-    result.quarantined.sort(key=lambda bad: (bad.raw, bad.row))
-    _settle(result, contents, earlier)
-    return result
-
-
-def _refused(new: Trajectory, row: BadRow, day: date, stones: Tombstones) -> BadRow | None:
-    """Why a valid row does not become a raw log, if it does not."""
-    if stones.holds(new.trace_uid):
-        return BadRow(row.row, REASON, b"")
-    if new.day != day:
-        return BadRow(row.row, f"row says day {new.day}, but lies in the landing folder of {day}", row.raw)
-    return None
-
-
-def _is_known(new: Trajectory, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> bool:
-    value = new.content_hash
-    return value in contents.get(new.trace_uid, ()) or value[:16] in earlier.get(_uid(new.trace_uid), ())
-
-
-def _settle(result: DayLogs, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> None:
-    """Choose one content of each uid, none of a uid that an earlier day holds; the others are superseded."""
-    for uid, by_hash in sorted(contents.items()):
-        ordered = sorted(by_hash.values(), key=_recency)
-        if _uid(uid) not in earlier:
-            clean, n = redact_trajectory(ordered.pop())
-            result.kept.append(clean)
-            result.n_redacted += n
-        result.superseded += [redact_trajectory(item)[0] for item in ordered]
-
-
-def _parse(line: bytes, number: int = 0) -> Trajectory | BadRow:
-    try:
-        return Trajectory.model_validate_json(line)
-    except ValidationError as error:
-        return bad_row(number, line, error)
-
-
-def _recency(trajectory: Trajectory) -> tuple[float, str]:
-    end = trajectory.ended_at or trajectory.started_at
-    return (end.timestamp() if end else float("-inf"), trajectory.content_hash)

@@ -258,3 +258,11 @@ def _raw(row: Any) -> bytes:
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def parse_line(line: bytes, number: int = 0) -> Trajectory | BadRow:
+    """A canonical trajectory of a line of JSON, or the reason why it is none."""
+    try:
+        return Trajectory.model_validate_json(line)
+    except ValidationError as error:
+        return bad_row(number, line, error)

@@ -1,47 +1,138 @@
-"""Secrets out of text, before anything downstream of landing is stored (law 9).
+"""Secrets and personal data out of text, before anything downstream of landing is stored (law 9).
 
-First cut: well-known credential shapes only. Each is replaced by a placeholder that names its type.
+Each is replaced by a placeholder of its kind with a number, `<EMAIL_1>`, the same one wherever it stands in a
+trajectory, so that who wrote to whom, and which argument came from where, can still be told.
 """
 
+import json
 import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from synde_pipeline.records import Step, Trajectory
+from synde_pipeline.errors import InputError
+from synde_pipeline.logs.sensitive import spans_of
+from synde_pipeline.records import Step, Trajectory, canonical_json
 
-PATTERNS: dict[str, re.Pattern[str]] = {
-    "private-key": re.compile(
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-    ),
-    "api-key": re.compile(r"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)[A-Za-z0-9_-]{20,}"),
-    "access-key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|xox[abprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{20,})\b"),
-    "jwt": re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\b"),
-    "bearer": re.compile(r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{16,}"),
-}
+ALLOWED = "redaction-allow.txt"
+"""File in the landing folder: one text a line that stays, or /a pattern/; # begins a comment."""
+_LONG_NUMBER = 10**11
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a person knows to be harmless."""
+
+    texts: frozenset[str] = frozenset()
+    patterns: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def of(cls, lines: Iterable[str]) -> "Allowed":
+        """Read an allow-list.
+
+        Raises:
+            InputError: a pattern is none.
+        """
+        texts, patterns = set(), []
+        for line in map(str.strip, lines):
+            if len(line) > 2 and line.startswith("/") and line.endswith("/"):
+                try:
+                    patterns.append(re.compile(line[1:-1]))
+                except re.error as error:
+                    raise InputError(f"{line} in {ALLOWED} is no pattern: {error}", expected="/a regex/") from error
+            elif line and not line.startswith("#"):
+                texts.add(line)
+        return cls(frozenset(texts), tuple(patterns))
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Allowed":
+        """The allow-list of a landing folder; empty where there is none."""
+        path = folder / ALLOWED
+        return cls.of(path.read_text("utf-8").splitlines()) if path.exists() else NOTHING
+
+    def holds(self, text: str) -> bool:
+        """Whether a text may stay."""
+        return text in self.texts or any(pattern.fullmatch(text) for pattern in self.patterns)
+
+
+NOTHING = Allowed()
+
+
+@dataclass
+class Redactor:
+    """Redacts texts that belong together: equal secrets get equal placeholders."""
+
+    allowed: Allowed = NOTHING
+    counts: Counter[str] = field(default_factory=Counter)
+    """Kind -> how many were replaced."""
+    _known: dict[tuple[str, str], str] = field(default_factory=dict)
+    _numbers: Counter[str] = field(default_factory=Counter)
+
+    def text(self, text: str) -> str:
+        """A text without what must go."""
+        parts, at = [], 0
+        for start, end, kind in spans_of(text):
+            if not self.allowed.holds(text[start:end]):
+                parts += [text[at:start], self._placeholder(kind, text[start:end])]
+                at = end
+        return "".join([*parts, text[at:]]) if parts else text
+
+    def arguments(self, text: str) -> str:
+        """A call's arguments: JSON is redacted value by value and stays JSON."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return self.text(text)
+        clean = self._value(value)
+        return text if clean == value else canonical_json(clean)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self._field(key, part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._value(part) for part in value]
+        if isinstance(value, int) and not isinstance(value, bool) and value > _LONG_NUMBER:
+            clean = self.text(str(value))
+            return value if clean == str(value) else clean
+        return value
+
+    def _field(self, key: str, value: Any) -> Any:
+        """A secret may be told by its field's name alone, as in {"password": ...}."""
+        if not isinstance(value, str):
+            return self._value(value)
+        head = f"{key}: "
+        clean = self.text(head + value)
+        return clean.removeprefix(head) if clean.startswith(head) else self.text(value)
+
+    def _placeholder(self, kind: str, secret: str) -> str:
+        self.counts[kind] += 1
+        key = (kind, "".join(secret.split()).lower() if kind in ("email", "phone", "card", "iban") else secret)
+        if key not in self._known:
+            self._numbers[kind] += 1
+            self._known[key] = f"<{kind.upper()}_{self._numbers[kind]}>"
+        return self._known[key]
 
 
 def redact(text: str) -> tuple[str, int]:
-    """Replace every secret by `[REDACTED:<type>]`; returns the text and how many were found."""
-    found = 0
-    for kind, pattern in PATTERNS.items():
-        text, n = pattern.subn(f"[REDACTED:{kind}]", text)
-        found += n
-    return text, found
+    """Redact one text; returns it and how many were found."""
+    redactor = Redactor()
+    return redactor.text(text), sum(redactor.counts.values())
 
 
-def redact_trajectory(trajectory: Trajectory) -> tuple[Trajectory, int]:
-    """Redact all free text of a trajectory; returns it unchanged (the same object) when it holds no secret."""
-    found = 0
+def redact_trajectory(trajectory: Trajectory, allowed: Allowed = NOTHING) -> tuple[Trajectory, Counter[str]]:
+    """Redact all free text of a trajectory; returns it unchanged (the same object) where nothing was found."""
+    redactor = Redactor(allowed)
 
-    def clean(text: str) -> str:
-        nonlocal found
-        text, n = redact(text)
-        found += n
-        return text
+    def clean(step: Step) -> Step:
+        names = ("state", "reasoning", "result")
+        texts = {name: redactor.text(getattr(step, name)) for name in names}
+        return step.model_copy(update={**texts, "arguments": redactor.arguments(step.arguments)})
 
-    def clean_step(step: Step) -> Step:
-        names = ("state", "reasoning", "arguments", "result")
-        return step.model_copy(update={name: clean(getattr(step, name)) for name in names})
-
-    update = {"task": clean(trajectory.task), "system": clean(trajectory.system)}
-    steps = tuple(clean_step(step) for step in trajectory.steps)
-    return (trajectory.model_copy(update={**update, "steps": steps}), found) if found else (trajectory, 0)
+    update = {"task": redactor.text(trajectory.task), "system": redactor.text(trajectory.system)}
+    steps = tuple(clean(step) for step in trajectory.steps)
+    found = redactor.counts
+    return (trajectory.model_copy(update={**update, "steps": steps}), found) if found else (trajectory, found)

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.logs.landing import landing_days, read_day
+from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.logs.logger import ExecutionLogger, LandingWriter
+from synde_pipeline.logs.validate import read_day
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import DAY, trajectory
 

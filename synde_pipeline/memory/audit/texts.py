@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 
-from synde_pipeline.logs.redact import PATTERNS
+from synde_pipeline.logs.sensitive import spans_of
 from synde_pipeline.memory.audit.subject import Finding, Subject, finding_of, named, text_of, weaker_first
 from synde_pipeline.memory.opposites import reduced
 from synde_pipeline.records import MemoryItem
@@ -55,7 +55,7 @@ def _is_opposite(a: MemoryItem, b: MemoryItem, overlap: float) -> bool:
 def secrets(subject: Subject) -> Iterator[Finding]:
     """Items, active or not, whose text holds what looks like a credential."""
     for item in (*subject.bank.items, *subject.bank.others):
-        kinds = [kind for kind, pattern in PATTERNS.items() if pattern.search(text_of(item))]
+        kinds = sorted({span.kind for span in spans_of(text_of(item))})
         if kinds:
             yield finding_of("secrets", [item], f"holds what looks like {', '.join(kinds)}", _removal(item))
 
