@@ -22,6 +22,7 @@ from synde_pipeline import (
     cli_models,
     cli_query,
     cli_recall,
+    cli_scan,
     cli_studies,
 )
 from synde_pipeline.cli_words import AsJson, print_json
@@ -58,6 +59,7 @@ app.add_typer(cli_memory.app, name="memory")
 app.add_typer(cli_edits.quarantine, name="quarantine")
 
 app.command("import")(cli_import.import_logs)
+app.command("scan")(cli_scan.scan)
 
 
 @app.command("run")

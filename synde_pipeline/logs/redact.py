@@ -67,6 +67,8 @@ class Redactor:
     allowed: Allowed = NOTHING
     counts: Counter[str] = field(default_factory=Counter)
     """Kind -> how many were replaced."""
+    replaced: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Kind and text, and how often it stood there."""
     _known: dict[tuple[str, str], str] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
 
@@ -110,6 +112,7 @@ class Redactor:
 
     def _placeholder(self, kind: str, secret: str) -> str:
         self.counts[kind] += 1
+        self.replaced[kind, secret] += 1
         key = (kind, "".join(secret.split()).lower() if kind in ("email", "phone", "card", "iban") else secret)
         if key not in self._known:
             self._numbers[kind] += 1
@@ -126,13 +129,16 @@ def redact(text: str) -> tuple[str, int]:
 def redact_trajectory(trajectory: Trajectory, allowed: Allowed = NOTHING) -> tuple[Trajectory, Counter[str]]:
     """Redact all free text of a trajectory; returns it unchanged (the same object) where nothing was found."""
     redactor = Redactor(allowed)
+    return redact_with(redactor, trajectory), redactor.counts
 
-    def clean(step: Step) -> Step:
-        names = ("state", "reasoning", "result")
-        texts = {name: redactor.text(getattr(step, name)) for name in names}
-        return step.model_copy(update={**texts, "arguments": redactor.arguments(step.arguments)})
 
+def redact_with(redactor: Redactor, trajectory: Trajectory) -> Trajectory:
+    """Redact a trajectory by a redactor, which then knows what it found."""
     update = {"task": redactor.text(trajectory.task), "system": redactor.text(trajectory.system)}
-    steps = tuple(clean(step) for step in trajectory.steps)
-    found = redactor.counts
-    return (trajectory.model_copy(update={**update, "steps": steps}), found) if found else (trajectory, found)
+    steps = tuple(_step(redactor, step) for step in trajectory.steps)
+    return trajectory.model_copy(update={**update, "steps": steps}) if redactor.counts else trajectory
+
+
+def _step(redactor: Redactor, step: Step) -> Step:
+    texts = {name: redactor.text(getattr(step, name)) for name in ("state", "reasoning", "result")}
+    return step.model_copy(update={**texts, "arguments": redactor.arguments(step.arguments)})
