@@ -9,7 +9,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.importers.base import Draft
 from synde_pipeline.records import Outcome
 
-_RULE = re.compile(r"score:(?P<name>.+?)\s*(?P<sign><=|>=|<|>|=)\s*(?P<limit>-?\d+(?:\.\d+)?)")
+_RULE = re.compile(r"score:(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>|=)\s*(?P<limit>-?\d+(?:\.\d+)?)")
 _NAME = re.compile(r"[^a-z0-9_]+")
 
 

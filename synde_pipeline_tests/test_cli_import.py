@@ -1,0 +1,128 @@
+"""`synde import` and `synde scan` as a person meets them: a look first, own words for what logs do not say, growth."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from synde_pipeline_tests.helpers import synde, synde_json
+from synde_pipeline_tests.sample_logs import SAMPLE, TAU2, tau_trial
+
+RULE = ("--start-day", "2025-02-01", "--per-day", "20")
+MAIL = "ann.bell" + "@example.org"
+
+
+def written(path, *trials):
+    path.write_text(json.dumps(trials), "utf-8")
+    return str(path)
+
+
+def said(text: str, **changes):
+    """A good trial in which the user says a text."""
+    trial = tau_trial(0, 0) | changes
+    return trial | {"traj": [*trial["traj"][:1], {"role": "user", "content": text}, *trial["traj"][2:]]}
+
+
+def test_a_dry_run_shows_files_and_steps_and_what_is_missing_and_writes_nothing(tmp_path):
+    shown = synde("import", "--dry-run", str(SAMPLE), home=tmp_path).stdout
+    assert "tau-bench" in shown
+    assert "180 trajectories" in shown
+    assert "step  saw" in shown
+    assert "180 carry no time: give --start-day and --per-day" in shown
+    assert not (tmp_path / "warehouse").exists()
+
+
+def test_every_format_says_where_it_takes_each_part_from(tmp_path):
+    formats = {row["name"]: row for row in synde_json("import", "--formats", home=tmp_path)["formats"]}
+    assert {"tau-bench", "tau2-bench"} <= formats.keys()
+    for row in formats.values():
+        assert all(row[part] for part in ("identity", "time", "domain", "task", "steps", "outcome", "label_source"))
+    assert "info" in formats["tau-bench"]["ground_truth"]
+
+
+def test_a_person_names_domain_and_task(tmp_path):
+    synde("import", str(SAMPLE), *RULE, "--domain", "Help Desk", "--task-id", "trial", home=tmp_path)
+    files = (tmp_path / "warehouse" / "landing").glob("day=*/*.jsonl")
+    runs = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+    assert {run["domain"] for run in runs} == {"help_desk"}
+    assert {run["task_id"] for run in runs} == {f"tau:help_desk:{run['trial']}" for run in runs}
+
+
+@pytest.mark.parametrize("rule", ["correctness>=0.5", "score:x", "score:>=1", "score:x>=y"])
+def test_an_outcome_rule_that_is_none_says_what_is_expected(tmp_path, rule):
+    result = synde("import", str(SAMPLE), "--outcome", rule, home=tmp_path, check=False)
+    assert result.returncode != 0
+    assert "score:NAME>=NUMBER" in result.stderr
+
+
+def test_a_file_that_grew_adds_only_what_is_new(tmp_path):
+    path = tmp_path / "runs.json"
+    first = synde_json("import", written(path, said("one")), *RULE, home=tmp_path)
+    second = synde_json("import", written(path, said("one"), said("two", trial=1)), *RULE, home=tmp_path)
+    assert (first["trajectories"], second["trajectories"], second["duplicates"]) == (1, 2, 1)
+    lines = [
+        line
+        for file in (tmp_path / "warehouse" / "landing").glob("day=*/*.jsonl")
+        for line in file.read_text("utf-8").splitlines()
+    ]
+    assert len(lines) == 2
+
+
+def test_follow_imports_what_comes_until_it_is_interrupted(tmp_path):
+    path = tmp_path / "runs.json"
+    words = ("import", written(path, said("one")), *RULE, "--follow", "1")
+    command = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", *words]
+    landing = tmp_path / "warehouse" / "landing"
+
+    def wait_for(n: int) -> None:
+        deadline = time.monotonic() + 120
+        while sum(1 for _ in landing.glob("day=*/*.jsonl")) < n and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert sum(1 for _ in landing.glob("day=*/*.jsonl")) == n
+
+    with subprocess.Popen(command, env=os.environ | {"SYNDE_HOME": str(tmp_path)}, stderr=subprocess.PIPE) as process:
+        try:
+            wait_for(1)
+            written(path, said("one"), said("two", trial=1))
+            wait_for(2)
+            process.send_signal(signal.SIGINT)
+            assert b"Traceback" not in process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+
+
+def test_a_folder_of_files_that_are_no_logs_is_no_failure(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing of interest")
+    result = synde("import", str(tmp_path / "notes.txt"), home=tmp_path, check=False)
+    assert result.returncode == 0
+    assert "no log" in result.stdout
+
+
+def test_scan_counts_what_would_go_and_shows_it_masked(tmp_path):
+    path = written(tmp_path / "runs.json", said(f"write to {MAIL}"), said(f"write to {MAIL}", trial=1))
+    found = synde_json("scan", path, home=tmp_path)
+    assert found["found"]["email"] >= 2
+    shown = synde("scan", path, home=tmp_path).stdout
+    assert MAIL not in shown
+    assert MAIL in synde("scan", path, "--show", home=tmp_path).stdout
+    assert not (tmp_path / "warehouse").exists()
+
+
+def test_what_the_allow_list_holds_is_not_found(tmp_path):
+    path = written(tmp_path / "runs.json", said(f"write to {MAIL}"))
+    before = synde_json("scan", path, home=tmp_path)
+    allowed = tmp_path / "warehouse" / "landing" / "redaction-allow.txt"
+    assert before["allow_list"] == str(allowed)
+    allowed.parent.mkdir(parents=True)
+    allowed.write_text(MAIL + "\n")
+    after = synde_json("scan", path, home=tmp_path)
+    assert before["found"]["email"] - after["found"].get("email", 0) == 1
+
+
+def test_tau2_files_need_no_rule(tmp_path):
+    found = synde_json("import", str(TAU2), home=tmp_path)
+    assert (found["undated"], found["quarantined"]) == (0, 0)
