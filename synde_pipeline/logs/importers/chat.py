@@ -1,9 +1,14 @@
-"""Chat messages -> steps: what OpenAI-style logs of tool-calling agents have in common."""
+"""Chat messages -> steps: what OpenAI-style logs of tool-calling agents have in common.
+
+Messages of any framework, with parts of many kinds and calls at many places, are read in `turns`.
+"""
 
 import json
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any
 
 from synde_pipeline.logs.importers.base import parse_time
@@ -20,9 +25,13 @@ class Message:
     """Tool calls as (call id, tool name, canonical JSON arguments)."""
     call_id: str = ""
     """For tool messages: the call that this answers."""
+    name: str = ""
+    """For tool messages without one: the tool that this comes from."""
     is_error: bool | None = None
     """For tool messages: whether the tool failed, as the log says it."""
     at: datetime | None = None
+    reasoning: str = ""
+    """What the agent thought, where the log keeps it apart from what it said."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,12 @@ def message_of(raw: Any) -> Message:
         calls.append((str(call.get("id", "")), str(function["name"]), arguments_of(function.get("arguments"))))
     text = text_of(raw.get("content"))
     is_error = None
-    if raw["role"] == "tool":
+    role = str(raw["role"])
+    if role == "tool":
         flag = raw.get("error")
         is_error = flag if isinstance(flag, bool) else text.startswith("Error")
     return Message(
-        role=str(raw["role"]),
+        role="system" if role == "developer" else role,
         text=text,
         calls=tuple(calls),
         call_id=str(raw.get("tool_call_id") or raw.get("id") or ""),
@@ -95,47 +105,123 @@ def conversation_of(messages: Iterable[Message]) -> Conversation:
     Raises:
         ValueError: there is no user turn.
     """
-    system, task = "", ""
-    steps: list[Step] = []
-    seen: list[str] = []  # what the agent has been shown since its last action
-    call_steps: dict[str, int] = {}
+    talk = Talk()
     for message in messages:
         if message.role == "system":
-            system = "\n".join(part for part in (system, message.text) if part)
-        elif message.role == "user" and not task:
-            task = message.text
-        elif message.role == "assistant" and task:
-            new = _steps_of(message, len(steps), "\n".join(seen))
-            call_steps |= {call[0]: step.index for call, step in zip(message.calls, new, strict=False)}
-            steps += new
-            seen = []
-        elif message.role in ("tool", "user") and task:
-            seen.append(message.text)
-            if steps:
-                at = call_steps.get(message.call_id, len(steps) - 1) if message.role == "tool" else len(steps) - 1
-                steps[at] = _answered(steps[at], message)
-    if not task:
-        raise ValueError("no user turn: the agent was never given a task")
-    return Conversation(system, task, tuple(steps))
+            talk.system.append(message.text)
+        elif message.role == "user" and not talk.task:
+            talk.task = message.text
+        elif message.role == "assistant" and talk.task:
+            talk.forget_open()
+            talk.act(message)
+        elif message.role in ("tool", "user") and talk.task:
+            talk.see(message.text)
+            talk.answer(talk.step_of(message), message)
+    return talk.ended()
 
 
-def _answered(step: Step, message: Message) -> Step:
-    """The step with one more thing that came back; only a tool's answer says whether the action worked."""
-    result = f"{step.result}\n{message.text}" if step.result else message.text
-    ok = step.success if message.is_error is None else not message.is_error
-    return step.model_copy(update={"result": result, "success": ok})
+class Talk:
+    """A chat in the making. Texts are joined at its end: joining them turn by turn is quadratic in a long run."""
+
+    def __init__(self) -> None:
+        self.system: list[str] = []
+        self.task = ""
+        self.steps: list[Step] = []
+        self._results: list[list[str]] = []
+        self._worked: list[bool | None] = []
+        self._seen: list[str] = []  # what the agent has been shown since its last action
+        self._by_id: dict[str, int] = {}
+        self._open: dict[str, deque[int]] = {}  # by name; "" holds all of them
+
+    def act(self, message: Message) -> None:
+        """What the agent did: one step a call, or one reply."""
+        new = _steps_of(message, len(self.steps), "\n".join(self._seen))
+        for (call_id, name, _), step in zip(message.calls, new, strict=False):
+            if call_id:
+                self._by_id[call_id] = step.index
+            for key in ("", name):
+                self._open.setdefault(key, deque()).append(step.index)
+        self.steps += new
+        self._results += [[] for _ in new]
+        self._worked += [None for _ in new]
+        self._seen = []
+
+    def see(self, text: str) -> None:
+        """What the agent sees before its next action."""
+        self._seen.append(text)
+
+    def forget_open(self) -> None:
+        """Calls that nothing answered get no answer any more, unless one names their id."""
+        self._open = {}
+
+    def call_of(self, message: Message) -> int | None:
+        """The call that a tool's message answers: by its id, else the first open one, of its name where it has one."""
+        if message.call_id in self._by_id:
+            return self._by_id[message.call_id]
+        waiting = self._open.get(message.name, deque())
+        while waiting and self.is_answered(waiting[0]):
+            waiting.popleft()
+        return waiting[0] if waiting else None
+
+    def step_of(self, message: Message) -> int | None:
+        """The step that a message answers: its call, else the last step."""
+        call = self.call_of(message) if message.role == "tool" else None
+        return call if call is not None else len(self.steps) - 1 if self.steps else None
+
+    def is_answered(self, step: int) -> bool:
+        """Whether anything came back of a step."""
+        return bool(self._results[step])
+
+    def answer(self, step: int | None, message: Message) -> None:
+        """Put what came back to its step; only a tool's answer says whether the action worked."""
+        if step is not None:
+            self._results[step].append(message.text)
+            self.judge(step, message.is_error)
+
+    def judge(self, step: int, is_error: bool | None) -> None:
+        """Say whether a step worked, where the log does."""
+        if is_error is not None:
+            self._worked[step] = not is_error
+
+    def ended(self) -> Conversation:
+        """The whole chat.
+
+        Raises:
+            ValueError: nobody gave the agent a task.
+        """
+        if not self.task:
+            raise ValueError("no user turn: the agent was never given a task")
+        steps = tuple(
+            step.model_copy(update={"result": "\n".join(dropwhile(_is_empty, texts)), "success": worked})
+            for step, texts, worked in zip(self.steps, self._results, self._worked, strict=True)
+        )
+        return Conversation("\n".join(part for part in self.system if part), self.task, steps)
+
+
+def _is_empty(text: str) -> bool:
+    return not text
 
 
 def _steps_of(message: Message, first: int, state: str) -> list[Step]:
     if not message.calls:
-        return [Step(index=first, timestamp=message.at, state=state, tool=REPLY, arguments=message.text)]
+        return [
+            Step(
+                index=first,
+                timestamp=message.at,
+                state=state,
+                reasoning=message.reasoning,
+                tool=REPLY,
+                arguments=message.text,
+            )
+        ]
+    thought = "\n".join(part for part in (message.reasoning, message.text) if part)
     return [
         Step(
             index=first + k,
             timestamp=message.at,
             # Calls of one message are chosen at once: the later ones saw nothing of the earlier ones' results.
             state=state if k == 0 else "",
-            reasoning=message.text if k == 0 else "",
+            reasoning=thought if k == 0 else "",
             tool=name,
             arguments=arguments,
         )
