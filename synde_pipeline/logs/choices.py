@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.logs.importers.base import Draft
+from synde_pipeline.logs.importers.base import Draft, Label
 from synde_pipeline.records import Outcome
 
 _RULE = re.compile(r"score:(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>|=)\s*(?P<limit>-?\d+(?:\.\d+)?)")
@@ -72,6 +72,12 @@ class Choices:
             draft = replace(draft, outcome=self.outcome.outcome(value), reward=value, label_source="judge")
         return draft
 
+    def ruled(self, label: Label) -> Label | None:
+        """A label as the person's rule reads its score; None where the rule is of another score, or there is none."""
+        if self.outcome is None or label.score != self.outcome.name or label.reward is None:
+            return None
+        return replace(label, outcome=self.outcome.outcome(label.reward))
+
 
 AS_LOGGED = Choices()
 
@@ -102,3 +108,11 @@ def domain_name(text: str) -> str:
     if not name:
         raise ValueError(f"domain {text!r} holds no letter and no digit")
     return name
+
+
+def first_domain(*texts: Any, default: str) -> str:
+    """The first text that can name a domain."""
+    for text in texts:
+        if isinstance(text, str) and _NAME.sub("", text.lower()).strip("_"):
+            return domain_name(text)
+    return default

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
 from synde_pipeline.logs.importers.base import Draft, Importer, Label
 from synde_pipeline.logs.importers.registry import detect, told_of
-from synde_pipeline.records import Trajectory, canonical_json
+from synde_pipeline.records import LabelSource, Trajectory, canonical_json
 
 DayRule = Callable[[int, int], date]
 """(row number, rows in the file) -> day, for rows whose log carries no time."""
@@ -28,6 +28,9 @@ UNDATED_END = date(2025, 1, 14)
 UNDATED_DAYS = 14
 _REFUSED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 """What an importer may raise of a row that is not what its format promises."""
+_SURENESS: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
+"""Whose label counts if several speak of one run, the surest last."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -99,7 +102,7 @@ def read_files(
     for path, label in labels:
         said.setdefault(label.key, []).append((path, label))
     for found in waiting:
-        found.drafts = [_labelled(one, found.path, said.get(one.label_key, [])) for one in found.drafts]
+        found.drafts = [_labelled(one, found.path, said.get(one.label_key, []), choices) for one in found.drafts]
         yield _finished(found, rule)
 
 
@@ -192,11 +195,25 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
             result.bad.append(bad_row(number, row, error))
 
 
-def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]]) -> DraftRow:
-    """A run with the label that is nearest to its file: a folder may hold several reports on the same tasks."""
-    if one.draft.outcome != "unknown" or not said:
+def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices: Choices) -> DraftRow:
+    """A run with its label: the score that the person's rule names, else what its log calls an outcome.
+
+    Of several the one counts whose giver is surest, then the nearest one (a folder may hold several reports on the
+    same tasks), then the latest.
+    """
+    if one.draft.outcome != "unknown":
         return one
-    _, label = max(said, key=lambda pair: _n_shared(pair[0].parent, path.parent))
+    heard = [(where, label) for where, label in said if not label.below or path.is_relative_to(where.parent)]
+    ruled = [(where, label) for where, given in heard if (label := choices.ruled(given))]
+    decided = ruled or [(where, label) for where, label in heard if label.outcome != "unknown"]
+    if not decided:
+        return one
+
+    def weight(pair: tuple[Path, Label]) -> tuple[int, int, datetime]:
+        where, label = pair
+        return _SURENESS.index(label.label_source), _n_shared(where.parent, path.parent), label.at or _LONG_AGO
+
+    _, label = max(decided, key=weight)
     draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
     return replace(one, draft=draft)
 
@@ -210,7 +227,7 @@ def _n_shared(folder: Path, other: Path) -> int:
 
 def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
     """Give every draft its day, and make records of them."""
-    undated = [one.number for one in result.drafts if one.draft.started_at is None]
+    undated = [one.number for one in result.drafts if one.draft.started_at is None and one.draft.day is None]
     result.n_undated = len(undated)
     if undated and rule is None:
         raise InputError(
@@ -221,13 +238,16 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
     places = {number: k for k, number in enumerate(undated)}
     for one in result.drafts:
         try:
-            if one.draft.started_at is not None:
+            if one.draft.day is not None:
+                day = one.draft.day
+            elif one.draft.started_at is not None:
                 day = one.draft.started_at.date()
             else:
                 assert rule is not None  # noqa: S101 - undated rows without a rule were refused above
                 day = rule(places[one.number], len(undated))
             values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
-            result.trajectories.append(Trajectory(source=result.format or "", day=day, **values))
+            values |= {"source": one.draft.source or result.format, "day": day}
+            result.trajectories.append(Trajectory(**values))
         except (ValidationError, OverflowError) as error:
             result.bad.append(bad_row(one.number, one.row, error))
     result.drafts = []

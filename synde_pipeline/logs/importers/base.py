@@ -4,13 +4,13 @@ Reading files is in `logs.documents`, salvaging and filing in `logs.reading` and
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from synde_pipeline.records import LabelSource, Outcome, Step
+from synde_pipeline.records import LabelSource, Outcome, Step, content_hash
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,17 +34,28 @@ class Draft:
     scope: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    shown_memory: tuple[str, ...] = ()
+    source: str = ""
+    """Importer that read it first, where the log is our own; empty: this one."""
+    day: date | None = None
+    """Day that our own log files it under; None: by its start, else by the rule."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What another file of the same source says of a run."""
+    """What a file of a source says of a run, which another file may hold."""
 
     key: str
     """As `Importer.label_key` names the run."""
     outcome: Outcome
+    """Unknown where only a rule of the user can say what the score means."""
     label_source: LabelSource
+    """Who gave it, also where the outcome is unknown."""
     reward: float | None = None
+    score: str = ""
+    """Name of the score whose value is `reward`; empty where it has none."""
+    below: bool = False
+    """Whether it speaks of the runs of its own folder only, and of those in folders of that one."""
     at: datetime | None = None
     """When it was given; None where the file does not say."""
 
@@ -130,6 +141,41 @@ def outcome_of(reward: float | None) -> tuple[Outcome, LabelSource]:
     if abs(reward - 1.0) <= 1e-6:
         return "success", "verifier"
     return ("failure" if reward <= 1e-6 else "partial"), "verifier"
+
+
+def labels_of(rows: Iterable[Any], read: Callable[[Any], Label | None]) -> Iterator[Label]:
+    """The labels of all rows that hold one; a row that cannot be read costs no other row its label.
+
+    Raises:
+        ValueError: at the end, how many rows could not be read, and why the first could not.
+    """
+    refused: list[Exception] = []
+    for row in rows:
+        try:
+            label = read(row)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            refused.append(error)
+        else:
+            if label is not None:
+                yield label
+    if refused:
+        raise ValueError(f"{len(refused)} labels cannot be read, the first: {refused[0]!r}")
+
+
+def task_hash(task: str) -> str:
+    """Id of a task that its log does not name: the same words are the same task."""
+    return content_hash(" ".join(task.split()))[:16]
+
+
+def id_of(value: Any) -> str:
+    """A native id as text.
+
+    Raises:
+        TypeError: it is no text and no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise TypeError(f"id is {value!r}, expected a text or a number")
+    return str(value)
 
 
 def parse_time(value: Any) -> datetime | None:
