@@ -9,12 +9,29 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from synde_pipeline.errors import ImportFormatError
+from synde_pipeline.logs.importers.atif import Atif
 from synde_pipeline.logs.importers.base import Importer
+from synde_pipeline.logs.importers.canonical import Canonical
+from synde_pipeline.logs.importers.flywheel import Flywheel
+from synde_pipeline.logs.importers.langfuse import Langfuse
+from synde_pipeline.logs.importers.langsmith import LangSmith
+from synde_pipeline.logs.importers.openai_chat import OpenAIChat
+from synde_pipeline.logs.importers.react import ReactText
 from synde_pipeline.logs.importers.tau2_bench import Tau2Bench
 from synde_pipeline.logs.importers.tau_bench import TauBench
 
 GROUP = "synde.importers"
-_OWN: tuple[Importer, ...] = (TauBench(), Tau2Bench())
+_OWN: tuple[Importer, ...] = (
+    Canonical(),
+    Atif(),
+    Flywheel(),
+    Langfuse(),
+    LangSmith(),
+    TauBench(),
+    Tau2Bench(),
+    OpenAIChat(),
+    ReactText(),
+)
 """From the most telling format to the least: the first that detects a document reads it."""
 
 OTHERS: dict[str, Callable[[Any], bool]] = {}
