@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,20 @@ _KEYS = {"workload_id", "client_id", "request", "response"}
 
 
 @dataclass
+class _Call:
+    at: datetime
+    row: dict[str, Any]
+    digests: list[bytes]
+    """Of the conversation after each message that the model heard, and after its response."""
+    n_heard: int
+
+
+@dataclass
 class _Run:
-    """Rows of one conversation, and how far it went."""
+    """Rows of one conversation, and how far it went: digests of its last request, without the response and with it."""
 
     rows: list[Any] = field(default_factory=list)
-    ends: tuple[bytes, bytes] = (b"", b"")
-    """Digests of its last request, without the response and with it."""
+    ends: set[bytes] = field(default_factory=set)
 
 
 class Flywheel(Importer):
@@ -50,19 +59,17 @@ class Flywheel(Importer):
 
     def rows(self, document: Any) -> Iterator[Any]:
         """Yield the rows of each run, first one first; a row that is no record comes alone."""
-        groups: dict[tuple[str, str], list[tuple[Any, list[bytes]]]] = {}
+        groups: dict[tuple[str, str], list[_Call]] = {}
         for row in document:
             try:
                 key = (str(row["client_id"]), str(row["workload_id"]))
-                at, digests = parse_time(row["timestamp"]), _digests(row)
-                if at is None:
-                    raise ValueError("no time")
+                call = _call_of(row)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError):
                 yield [row]
             else:
-                groups.setdefault(key, []).append(((at, row), digests))
+                groups.setdefault(key, []).append(call)
         for group in groups.values():
-            for run in _joined(sorted(group, key=lambda one: one[0][0])):
+            for run in _joined(sorted(group, key=lambda call: call.at)):
                 yield run.rows
 
     def parse(self, row: Any, document: Any, path: Path) -> Draft:
@@ -100,29 +107,30 @@ def _answer(row: dict[str, Any]) -> list[Message]:
     return [turn for turn in turns_of(row["response"]) if turn.role == "assistant"][:1]
 
 
-def _digests(row: dict[str, Any]) -> list[bytes]:
-    """A digest of the conversation after each message, the response last."""
-    found, so_far = [], hashlib.sha256()
-    for turn in _heard(row) + _answer(row):
+def _call_of(row: dict[str, Any]) -> _Call:
+    at = parse_time(row["timestamp"])
+    if at is None:
+        raise ValueError("the record carries no time")
+    digests, so_far, heard = [], hashlib.sha256(), _heard(row)
+    for turn in heard + _answer(row):
         # Without ids and thoughts: what comes back in the next request is often written a little differently.
         calls = [call[1:] for call in turn.calls]
         so_far.update(content_hash([turn.role, turn.text, calls]).encode())
-        found.append(so_far.digest())
-    return found
+        digests.append(so_far.digest())
+    return _Call(at, row, digests, len(heard))
 
 
-def _joined(rows: list[tuple[Any, list[bytes]]]) -> Iterator[_Run]:
+def _joined(calls: list[_Call]) -> Iterator[_Run]:
     runs: list[_Run] = []
     going: dict[bytes, list[_Run]] = {}  # by the digest that the next row of a run begins with
-    for (_, row), digests in rows:
-        n_heard = len(_heard(row))
-        run = _going_on(going, digests[: n_heard - 1])
+    for call in calls:
+        run = _going_on(going, call.digests[: max(call.n_heard - 1, 0)])
         if run is None:
             run = _Run()
             runs.append(run)
-        run.rows.append(row)
-        run.ends = (digests[n_heard - 1], digests[-1]) if n_heard else (b"", b"")
-        for end in set(run.ends):
+        run.rows.append(call.row)
+        run.ends = set(call.digests[max(call.n_heard - 1, 0) :])
+        for end in run.ends:
             going.setdefault(end, []).append(run)
     yield from runs
 

@@ -14,7 +14,7 @@ from typing import Any
 from synde_pipeline.logs.documents import Text
 from synde_pipeline.logs.importers.base import Declared, Draft, Importer, task_hash
 from synde_pipeline.logs.importers.chat import Message, Talk, arguments_of
-from synde_pipeline.logs.importers.turns import tool_name
+from synde_pipeline.logs.importers.parts import tool_name
 from synde_pipeline.records import INVALID, content_hash
 
 _LABEL = re.compile(

@@ -29,7 +29,7 @@ _OWN: tuple[Importer, ...] = (
     LangSmith(),
     TauBench(),
     Tau2Bench(),
-    OpenAIChat(),
+    OpenAIChat(),  # these two last: many formats hold messages, or text of this kind
     ReactText(),
 )
 """From the most telling format to the least: the first that detects a document reads it."""

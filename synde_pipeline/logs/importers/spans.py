@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from synde_pipeline.logs.importers.base import parse_time
 from synde_pipeline.logs.importers.chat import Conversation, Message, Talk, arguments_of
+from synde_pipeline.logs.importers.parts import decoded, tool_name
 from synde_pipeline.logs.importers.react import acted
-from synde_pipeline.logs.importers.turns import answer_of, decoded, plain_text, tool_name, turns_of
+from synde_pipeline.logs.importers.turns import answer_of, plain_text, turns_of
 from synde_pipeline.records import REPLY, canonical_json
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -4,15 +4,26 @@ Read are the shapes of OpenAI (chat and responses), Anthropic, Gemini, LangChain
 OpenTelemetry's parts, and JSON inside JSON texts. Nothing here knows what a log file looks like.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from synde_pipeline.logs.importers.base import parse_time
-from synde_pipeline.logs.importers.chat import Message, arguments_of
-from synde_pipeline.records import INVALID, canonical_json
+from synde_pipeline.logs.importers.chat import Message
+from synde_pipeline.logs.importers.parts import (
+    CALLS,
+    RESULTS,
+    THOUGHTS,
+    call_of,
+    content_of,
+    decoded,
+    has_failed,
+    kind_of,
+    pick,
+    text_in,
+    tool_name,
+)
 
 ROLES = {
     "system": "system",
@@ -38,24 +49,7 @@ _WORDS = (
     *("output", "answer", "result", "response", "args", "prompts", "generations", "choices"),
 )
 """Fields that a plain text lies under, the first that holds any."""
-_CALLS = {"tool_use", "tool_call", "function_call"}
-_RESULTS = {"tool_result", "tool_call_response", "function_call_output", "function_response", "function_result"}
-_THOUGHTS = {"thinking", "reasoning"}
-_GEMINI = ("functionCall", "function_call", "functionResponse", "function_response")
-_BESIDES = {"text", "content", "refusal", "thought", "thought_signature", "thoughtSignature"}
-_MEDIA = {"image", "input_image", "image_url", "audio", "input_audio", "file", "input_file", "blob", "uri", "media"}
 _SPOKEN = re.compile(r"^(system|developer|user|human|assistant|ai|tool|function): ?", re.MULTILINE | re.IGNORECASE)
-_CAMEL = re.compile(r"(?<=[a-z])([A-Z])")
-
-
-@dataclass
-class _Content:
-    """What the parts of one message's content are."""
-
-    text: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    calls: list[tuple[str, str, str]] = field(default_factory=list)
-    results: list[Message] = field(default_factory=list)
 
 
 def turns_of(value: Any) -> list[Message]:
@@ -78,7 +72,7 @@ def plain_text(value: Any) -> str:
     if isinstance(value, list):
         return plain_text(value[0]) if value else ""
     if not isinstance(value, dict):
-        return _text_of(value)
+        return text_in(value)
     return next((found for key in _WORDS if value.get(key) and (found := plain_text(value[key]))), "")
 
 
@@ -90,36 +84,23 @@ def answer_of(value: Any, name: str = "") -> Message:
         return Message("tool", "\n".join(turn.text for turn in turns), name=name, is_error=failed)
     if isinstance(value, dict) and len(value) == 1 and (only := next(iter(value))) in ("output", "result", "content"):
         return answer_of(value[only], name)
-    text = _text_of(value)
+    text = text_in(value)
     return Message("tool", text, name=name, is_error=True if text.startswith("Error") else None)
 
 
-def decoded(value: Any) -> Any:
-    """JSON inside a text; the value itself where it is none."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "[", '"'):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def tool_name(name: Any) -> str:
-    """A tool's name as a record may hold it: no spaces."""
-    return "_".join(str(name).split()) if name else INVALID
-
-
 def _of_list(values: list[Any]) -> list[Message]:
+    if len(values) == 2 and all(isinstance(one, str) for one in values) and values[0] in ROLES:
+        return [Message(ROLES[values[0]], values[1])]  # LangChain's pairs of a role and a text
     turns: list[Message] = []
     loose: list[Any] = []  # calls, results and thoughts that stand beside messages belong to one turn of the agent
     for value in values:
-        kind = _kind(value)
-        if kind in _RESULTS or (loose and kind not in _CALLS | _THOUGHTS):
+        kind = kind_of(value)
+        if kind in RESULTS or (loose and kind not in CALLS | THOUGHTS):
             turns += _of_loose(loose)
             loose = []
-        if kind in _CALLS | _THOUGHTS:
+        if kind in CALLS | THOUGHTS:
             loose.append(value)
-        elif kind in _RESULTS:
+        elif kind in RESULTS:
             turns += _of_loose([value])
         elif isinstance(value, dict | list):
             turns += turns_of(value)
@@ -127,7 +108,7 @@ def _of_list(values: list[Any]) -> list[Message]:
 
 
 def _of_loose(parts: list[Any]) -> list[Message]:
-    content = _content_of(parts)
+    content = content_of(parts)
     said = Message("assistant", "", tuple(content.calls), reasoning="\n".join(content.thoughts))
     return [*content.results, *([said] if said.calls or said.reasoning else [])]
 
@@ -135,7 +116,7 @@ def _of_loose(parts: list[Any]) -> list[Message]:
 def _of_object(value: dict[str, Any]) -> list[Message]:
     if message := _wrapped(value):
         return list(_messages_of(*message))
-    if _kind(value) in _CALLS | _RESULTS | _THOUGHTS:
+    if kind_of(value) in CALLS | RESULTS | THOUGHTS:
         return _of_loose([value])
     for key in _HOLDERS:
         held = value.get(key)
@@ -143,7 +124,7 @@ def _of_object(value: dict[str, Any]) -> list[Message]:
             while isinstance(held, list) and held:
                 held = held[0]
         if held and (found := turns_of(held)):
-            system = next((text for name in _SYSTEMS if (text := _text_of(value.get(name)))), "")
+            system = next((text for name in _SYSTEMS if (text := text_in(value.get(name)))), "")
             return [Message("system", system), *found] if system else found
     return []
 
@@ -168,16 +149,18 @@ def _messages_of(role: str, raw: dict[str, Any]) -> Iterator[Message]:
     parts = raw["content"] if raw.get("content") is not None else raw.get("parts")
     if role == "tool" and isinstance(parts, dict) and "function" in parts:
         return  # a tool's description, not what it said
-    content = _content_of(parts if isinstance(parts, list) else [parts])
+    content = content_of(parts if isinstance(parts, list) else [parts])
     yield from content.results
     text = "".join(content.text)
     if role == "tool":
         if not content.results:
-            call_id = str(_pick(raw, "tool_call_id", "call_id", "id") or "")
-            yield Message(role, text, (), call_id, _own_name(raw), _failed(raw, text), parse_time(raw.get("timestamp")))
+            call_id = str(pick(raw, "tool_call_id", "call_id", "id") or "")
+            yield Message(
+                role, text, (), call_id, _own_name(raw), has_failed(raw, text), parse_time(raw.get("timestamp"))
+            )
         return
-    calls = content.calls or [_call_of(call) for call in _calls_in(raw)]
-    thoughts = content.thoughts or [_text_of(_pick(raw, "reasoning_content", "reasoning", "thinking"))]
+    calls = content.calls or [call_of(call) for call in _calls_in(raw)]
+    thoughts = content.thoughts or [text_in(pick(raw, "reasoning_content", "reasoning", "thinking"))]
     if text or calls or not content.results:
         message = Message(role, text, at=parse_time(raw.get("timestamp")))
         own = role == "assistant"
@@ -185,7 +168,7 @@ def _messages_of(role: str, raw: dict[str, Any]) -> Iterator[Message]:
 
 
 def _own_name(raw: dict[str, Any]) -> str:
-    name = _pick(raw, "name", "tool_name")
+    name = pick(raw, "name", "tool_name")
     return tool_name(name) if name else ""
 
 
@@ -197,91 +180,6 @@ def _calls_in(raw: dict[str, Any]) -> Iterable[Any]:
         if call := holder.get("function_call"):
             return [call]
     return []
-
-
-def _content_of(parts: Iterable[Any]) -> _Content:
-    content = _Content()
-    for part in parts:
-        kind = _kind(part)
-        if kind in _CALLS:
-            content.calls.append(_call_of(part))
-        elif kind in _RESULTS:
-            content.results.append(_result_of(part))
-        elif kind in _THOUGHTS:
-            content.thoughts.append(_text_of(_pick(part, "thinking", "text", "content", "summary")))
-        else:
-            content.text.append(_text_of(part))
-    return content
-
-
-def _kind(part: Any) -> str:
-    """What a part of a content is, in one spelling; empty where it does not say."""
-    if not isinstance(part, dict) or "role" in part:
-        return ""
-    if isinstance(part.get("type"), str):
-        return _snake(part["type"])
-    if part.get("thought") is True:
-        return "thinking"
-    return next((_snake(key) for key in _GEMINI if isinstance(part.get(key), dict)), "")
-
-
-def _snake(text: str) -> str:
-    return _CAMEL.sub(r"_\1", text).replace("-", "_").lower()
-
-
-def _inner(part: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The part itself, or the object under one of the names."""
-    return next((part[name] for name in names if isinstance(part.get(name), dict)), part)
-
-
-def _call_of(call: Any) -> tuple[str, str, str]:
-    """A call as (id, tool, canonical JSON arguments), however it is written."""
-    if not isinstance(call, dict):
-        raise TypeError(f"tool call is {type(call).__name__}, expected an object")
-    inner = _inner(call, "function", *_GEMINI)
-    name = _pick(inner, "name", "toolName", "tool_name")
-    if not name:
-        raise KeyError("name")
-    call_id = _pick(call, "call_id", "id", "toolCallId", "tool_call_id") or _pick(inner, "id")
-    return str(call_id or ""), tool_name(name), arguments_of(_pick(inner, "arguments", "args", "input", "parameters"))
-
-
-def _result_of(part: dict[str, Any]) -> Message:
-    inner = _inner(part, *_GEMINI)
-    text = _text_of(_pick(inner, "content", "result", "response", "output"))
-    call_id = _pick(inner, "tool_use_id", "call_id", "toolCallId", "tool_call_id", "id")
-    name = _pick(inner, "name", "toolName")
-    return Message("tool", text, (), str(call_id or ""), tool_name(name) if name else "", _failed(inner, text))
-
-
-def _failed(raw: dict[str, Any], text: str) -> bool | None:
-    """Whether a tool failed, as its answer says; None where it does not."""
-    for flag in (raw.get("is_error"), raw.get("error")):
-        if isinstance(flag, bool):
-            return flag
-    known = {"error": True, "success": False}
-    if raw.get("status") in known:
-        return known[raw["status"]]
-    return True if text.startswith("Error") else None
-
-
-def _text_of(value: Any) -> str:
-    """Text of a part: a string, the text under its usual names, or the JSON of anything else; none of a picture."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, list):
-        return "".join(_text_of(one) for one in value)
-    if not isinstance(value, dict):
-        return canonical_json(value)
-    typed = isinstance(value.get("type"), str)
-    text = next((value[key] for key in ("text", "content", "refusal") if isinstance(value.get(key), str)), None)
-    if text is not None and (typed or all(one is None for key, one in value.items() if key not in _BESIDES)):
-        return text
-    return "" if typed and value["type"] in _MEDIA else canonical_json(value)
-
-
-def _pick(raw: dict[str, Any], *names: str) -> Any:
-    return next((raw[name] for name in names if raw.get(name) is not None), None)
 
 
 def _spoken(text: str) -> list[Message]:
