@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from synde_pipeline.logs.choices import Choices, ScoreRule
 from synde_pipeline.logs.reading import native_files, read_file, read_files, spread_over
 from synde_pipeline.records import REPLY
 from synde_pipeline_tests.helpers import SHARED, needs_shared
@@ -44,3 +45,11 @@ def test_no_file_of_another_source_is_claimed():
     files = [path for path in native_files(SHARED) if "langfuse-traces" not in path.parts]
     claimed = Counter(one.format for one in read_files(files, rule=spread_over()) if one.format in MINE)
     assert claimed == {}
+
+
+@needs_shared
+def test_a_persons_rule_labels_the_five_traces_that_carry_the_score_it_names():
+    choices = Choices(outcome=ScoreRule.of("score:hallucination<=0.5"))
+    found = read_files(native_files(SHARED / "langfuse-traces"), rule=spread_over(), choices=choices)
+    said = Counter((run.outcome, run.label_source) for one in found for run in one.trajectories)
+    assert said == {("success", "judge"): 4, ("failure", "judge"): 1, ("unknown", "none"): 7}
