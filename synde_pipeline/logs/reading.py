@@ -28,8 +28,8 @@ UNDATED_END = date(2025, 1, 14)
 UNDATED_DAYS = 14
 _REFUSED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 """What an importer may raise of a row that is not what its format promises."""
-_SURENESS: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
-"""Whose label counts if several speak of one run, the surest last."""
+_TRUST: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
+"""Whose label counts if several speak of one run, the most trusted last."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -196,26 +196,35 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
 
 
 def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices: Choices) -> DraftRow:
-    """A run with its label: the score that the person's rule names, else what its log calls an outcome.
-
-    Of several the one counts whose giver is surest, then the nearest one (a folder may hold several reports on the
-    same tasks), then the latest.
-    """
+    """A run with its label: the score that the person's rule names, else what its log calls an outcome."""
     if one.draft.outcome != "unknown":
         return one
     heard = [(where, label) for where, label in said if not label.below or path.is_relative_to(where.parent)]
     ruled = [(where, label) for where, given in heard if (label := choices.ruled(given))]
-    decided = ruled or [(where, label) for where, label in heard if label.outcome != "unknown"]
-    if not decided:
+    decided = _surest(ruled or [(where, label) for where, label in heard if label.outcome != "unknown"], path)
+    if len({label.outcome for label in decided}) != 1:
         return one
-
-    def weight(pair: tuple[Path, Label]) -> tuple[int, int, datetime]:
-        where, label = pair
-        return _SURENESS.index(label.label_source), _n_shared(where.parent, path.parent), label.at or _LONG_AGO
-
-    _, label = max(decided, key=weight)
+    label = decided[0]
     draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
     return replace(one, draft=draft)
+
+
+def _surest(said: list[tuple[Path, Label]], path: Path) -> list[Label]:
+    """The labels that count of those of a run: from whom one trusts most, of these the nearest, of these the latest.
+
+    A folder may hold several reports on the same tasks; of those equally near, one that is named after the run's own
+    folder is meant. Several are left only where nothing says which one counts.
+    """
+    if not said:
+        return []
+
+    def weight(pair: tuple[Path, Label]) -> tuple[int, int, bool, datetime]:
+        where, label = pair
+        is_named = any(part in where.name for part in path.parent.parts)
+        return _TRUST.index(label.label_source), _n_shared(where.parent, path.parent), is_named, label.at or _LONG_AGO
+
+    most = max(map(weight, said))
+    return [pair[1] for pair in said if weight(pair) == most]
 
 
 def _n_shared(folder: Path, other: Path) -> int:

@@ -193,6 +193,7 @@ LATE = {"timestamp": "2025-03-02T00:00:00Z"}
         ([score("helpful", 0, "BOOLEAN", "EVAL")], None, ("failure", "judge", 0.0)),
         ([score("helpful", False, "BOOLEAN", "ANNOTATION"), HELD], None, ("failure", "human", 0.0)),
         ([score("x", 0, "BOOLEAN", "API", **LATE), HELD], None, ("failure", "user", 0.0)),
+        ([score("x", 0, "BOOLEAN", "API"), HELD], None, ("unknown", "none", None)),
         ([score("toxicity", 0.9)], None, ("unknown", "none", None)),
         ([score("toxicity", 0.9)], "score:toxicity<=0.5", ("failure", "judge", 0.9)),
         ([score("quality", 4, source="ANNOTATION"), HELD], "score:quality>=5", ("failure", "human", 4.0)),
