@@ -23,7 +23,9 @@ def code_hash(study: str | None = None) -> str:
         file for file in PACKAGE.rglob("*.py") if STUDIES_FOLDER not in file.parents and not file.name.startswith("cli")
     ]
     own = modules_of(study) if study else set()
-    return content_hash({str(file.relative_to(PACKAGE)): file.read_text("utf-8") for file in sorted({*shared, *own})})
+    return content_hash(
+        {str(file.relative_to(PACKAGE.parent)): file.read_text("utf-8") for file in sorted({*shared, *own})}
+    )
 
 
 def modules_of(study: str) -> set[Path]:
