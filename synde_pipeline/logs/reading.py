@@ -198,8 +198,9 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
 def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices: Choices) -> DraftRow:
     """A run with its label: the score that the person's rule names, else what its log calls an outcome.
 
-    Of several the one counts whose giver is surest, then the nearest one (a folder may hold several reports on the
-    same tasks), then the latest.
+    Of several the one counts whose giver is surest, then the nearest one, then one whose file is named after the
+    run's own folder (a folder may hold reports on several runs at the same tasks), then the latest. Where even these
+    contradict each other nobody knows.
     """
     if one.draft.outcome != "unknown":
         return one
@@ -209,11 +210,16 @@ def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices
     if not decided:
         return one
 
-    def weight(pair: tuple[Path, Label]) -> tuple[int, int, datetime]:
+    def weight(pair: tuple[Path, Label]) -> tuple[int, int, bool, datetime]:
         where, label = pair
-        return _SURENESS.index(label.label_source), _n_shared(where.parent, path.parent), label.at or _LONG_AGO
+        is_named = any(part in where.name for part in path.parent.parts)
+        near = _n_shared(where.parent, path.parent)
+        return _SURENESS.index(label.label_source), near, is_named, label.at or _LONG_AGO
 
-    _, label = max(decided, key=weight)
+    most = max(map(weight, decided))
+    label, *others = [label for where, label in decided if weight((where, label)) == most]
+    if any(other.outcome != label.outcome for other in others):
+        return one
     draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
     return replace(one, draft=draft)
 

@@ -19,6 +19,8 @@ from synde_pipeline.logs.importers.openai_chat import OpenAIChat
 from synde_pipeline.logs.importers.react import ReactText
 from synde_pipeline.logs.importers.tau2_bench import Tau2Bench
 from synde_pipeline.logs.importers.tau_bench import TauBench
+from synde_pipeline.logs.importers.swe_agent import SweAgent
+from synde_pipeline.logs.importers.mini_swe_agent import MiniSweAgent
 
 GROUP = "synde.importers"
 _OWN: tuple[Importer, ...] = (
@@ -29,6 +31,8 @@ _OWN: tuple[Importer, ...] = (
     LangSmith(),
     TauBench(),
     Tau2Bench(),
+    MiniSweAgent(),
+    SweAgent(),
     OpenAIChat(),  # these two last: many formats hold messages, or text of this kind
     ReactText(),
 )
