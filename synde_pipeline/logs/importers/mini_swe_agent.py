@@ -11,7 +11,7 @@ from synde_pipeline.logs.importers.chat import Message, conversation_of, message
 from synde_pipeline.logs.importers.swe_bench import DOMAIN, instance_of, key_of, labels_of, named, report_of, told
 from synde_pipeline.records import canonical_json, content_hash
 
-_BLOCK = re.compile(r"```(?:bash|sh|mswea_bash_command)\s*\n(.*?)\n?```", re.DOTALL)
+_BLOCK = re.compile(r"```(?:bash|sh|mswea_bash_command)[ \t]*\n(.*?)```", re.DOTALL)
 _RETURN_CODE = re.compile(r"\s*<returncode>\s*(-?\d+)\s*</returncode>")
 
 
@@ -22,7 +22,7 @@ class MiniSweAgent(Importer):
     declared = Declared(
         identity="hash of the raw file: the format has no ids; the task is `instance_id`, else the file's name",
         time="`extra.timestamp` of the messages",
-        domain="software_engineering; an instance of SWE-bench names its repository as scope",
+        domain="software; an instance of SWE-bench names its repository as scope",
         task="<pr_description> of the first user turn, else all of it; the rest is the system prompt's",
         steps="one a tool call or command block of the agent",
         outcome="none in the file: a SWE-bench report in the same import gives it; `exit_status` is no outcome",
@@ -95,7 +95,9 @@ def _message(raw: Any) -> Message:
 
 def _with_command(message: Message, actions: Any) -> Message:
     """A reply that is a command in text, as versions without tool calls have it."""
-    commands = [str(action["command"]) for action in actions] or _BLOCK.findall(message.text)
+    commands = [str(action["command"]) for action in actions] or [
+        code.rstrip("\n") for code in _BLOCK.findall(message.text)
+    ]
     if len(commands) != 1:
         return message
     thought = _BLOCK.sub("", message.text).strip()

@@ -1,6 +1,5 @@
 """SWE-agent: one run a `.traj` file."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from synde_pipeline.logs.importers.chat import Message, conversation_of, message
 from synde_pipeline.logs.importers.swe_bench import DOMAIN, instance_of, key_of, named, told
 from synde_pipeline.records import canonical_json, content_hash
 
-_COMMAND = re.compile(r"\s*(\S+)\s*(.*)", re.DOTALL)
 _OWN = frozenset(
-    "append create edit exit_forfeit find_file goto insert open scroll_down scroll_up search_dir search_file"
-    " set_cursors str_replace_editor submit undo_edit view_image".split()
+    {"append", "create", "edit", "exit_forfeit", "find_file", "goto", "insert", "open", "scroll_down"}
+    | {"scroll_up", "search_dir", "search_file", "set_cursors", "str_replace_editor", "submit"}
+    | {"undo_edit", "view_image"}
 )
 """Commands of SWE-agent's own interface; all else that it types is a shell's."""
 
@@ -27,7 +26,7 @@ class SweAgent(Importer):
     declared = Declared(
         identity="hash of the raw file: the format has no ids; the task is `instance_id`, else the file's name",
         time="none: days by --start-day and --per-day",
-        domain="software_engineering; an instance of SWE-bench names its repository as scope",
+        domain="software; an instance of SWE-bench names its repository as scope",
         task="first user turn of `history` that is no demonstration",
         steps="one an entry of `trajectory` (thought, action, observation), else of `history`",
         outcome="none in the file: a SWE-bench report in the same import gives it; `exit_status` is no outcome",
@@ -94,25 +93,31 @@ def _messages(entries: Any, history: list[dict[str, Any]]) -> Iterator[Message]:
         if message["role"] == "system":
             yield Message("system", text_of(message.get("content")))
     # Later user turns of old versions are the observations, which `trajectory` has too.
-    yield Message("user", next(text_of(message.get("content")) for message in history if message["role"] == "user"))
-    acted = [message for message in history if message["role"] == "assistant"]
-    at = 0
+    asked = (text_of(message.get("content")) for message in history if message["role"] == "user")
+    yield Message("user", next(asked, ""))
+    acted = iter([message for message in history if message["role"] == "assistant"])
+    said = next(acted, {})
     for number, entry in enumerate(entries):
-        action = str(entry["action"] or "")
+        action = str(entry["action"] or "").strip()
         calls: tuple[tuple[str, str, str], ...] = ()
-        if at < len(acted) and str(acted[at].get("action") or "").strip() == action.strip():
-            calls, at = message_of(acted[at]).calls[:1], at + 1
-        if not calls and action.strip():
-            calls = (("", *_called(action)),)
-        calls = tuple((str(number), tool, arguments) for _, tool, arguments in calls)
-        yield Message("assistant", str(entry.get("thought") or entry.get("response") or ""), calls)
-        if observation := entry["observation"]:
-            yield Message("tool", text_of(observation), call_id=str(number))
+        if said and str(said.get("action") or "").strip() == action:
+            calls, said = message_of(said).calls[:1], next(acted, {})
+        yield from _turn(number, entry, calls or _called(action))
 
 
-def _called(action: str) -> tuple[str, str]:
-    """Tool and arguments of what was typed."""
-    found = _COMMAND.fullmatch(action)
-    if found is None or found[1] not in _OWN:
-        return "bash", canonical_json({"command": action.strip()})
-    return found[1], canonical_json({"args": found[2].strip()} if found[2].strip() else {})
+def _turn(number: int, entry: dict[str, Any], calls: tuple[tuple[str, str, str], ...]) -> Iterator[Message]:
+    """What the agent did, and what it saw of it."""
+    calls = tuple((str(number), tool, arguments) for _, tool, arguments in calls)
+    yield Message("assistant", str(entry.get("thought") or entry.get("response") or ""), calls)
+    if observation := entry["observation"]:
+        yield Message("tool", text_of(observation), call_id=str(number))
+
+
+def _called(action: str) -> tuple[tuple[str, str, str], ...]:
+    """The call of what was typed; none of nothing."""
+    if not action:
+        return ()
+    name, *rest = action.split(None, 1)
+    if name not in _OWN:
+        return (("", "bash", canonical_json({"command": action})),)
+    return (("", name, canonical_json({"args": rest[0]} if rest else {})),)
