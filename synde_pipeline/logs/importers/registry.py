@@ -15,6 +15,7 @@ from synde_pipeline.logs.importers.atif import Atif
 from synde_pipeline.logs.importers.base import Importer
 from synde_pipeline.logs.importers.canonical import Canonical
 from synde_pipeline.logs.importers.flywheel import Flywheel
+from synde_pipeline.logs.importers.inspect_ai import InspectAi
 from synde_pipeline.logs.importers.langfuse import Langfuse
 from synde_pipeline.logs.importers.langsmith import LangSmith
 from synde_pipeline.logs.importers.mini_swe_agent import MiniSweAgent
@@ -42,6 +43,7 @@ _OWN: tuple[Importer, ...] = (
     OpenHands(),
     WhoAndWhen(),
     Reflexion(),
+    InspectAi(),
     OpenAIChat(),  # these two last: many formats hold messages, or text of this kind
     ReactText(),
 )
