@@ -162,8 +162,8 @@ def _parsed(data: bytes, *, is_json: bool) -> Document:
     try:
         content, tail = parse_json(text)
     except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, or a number of thousands of digits
-        if lines := lines_of(data):
-            return lines
+        if found := lines_of(data) or _objects_of(text):
+            return found
         return Document(bad=[BadRow(0, f"not JSON: {error}", data)]) if is_json else Document(Text(text))
     bad = [] if tail is None else [BadRow(len(content), f"truncated or broken JSON after {len(content)} rows", tail)]
     return Document(content, bad)
@@ -201,6 +201,18 @@ def lines_of(data: bytes) -> Document | None:
             rows.append(row)
     n_objects = sum(isinstance(row, dict) for row in rows)
     return Document(rows, bad) if n_objects and n_objects >= len(bad) else None
+
+
+def _objects_of(text: str) -> Document | None:
+    """Objects one after another, each over many lines, as exporters print them; None where there are fewer than two."""
+    if not text.startswith("{"):
+        return None
+    rows, at = _salvage(text, 0)
+    if len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
+        return None
+    tail = text[at:].encode("utf-8", "surrogateescape")
+    bad = [BadRow(len(rows), f"broken JSON after {len(rows)} objects", tail)] if tail.strip() else []
+    return Document(Lines(rows), bad)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

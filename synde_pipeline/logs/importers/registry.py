@@ -11,6 +11,7 @@ from typing import Any
 
 from synde_pipeline.errors import ImportFormatError
 from synde_pipeline.logs.documents import Text
+from synde_pipeline.logs.importers.adk_eval_set import AdkEvalSet
 from synde_pipeline.logs.importers.atif import Atif
 from synde_pipeline.logs.importers.base import Importer
 from synde_pipeline.logs.importers.canonical import Canonical
@@ -21,6 +22,7 @@ from synde_pipeline.logs.importers.langsmith import LangSmith
 from synde_pipeline.logs.importers.mini_swe_agent import MiniSweAgent
 from synde_pipeline.logs.importers.openai_chat import OpenAIChat
 from synde_pipeline.logs.importers.openhands import OpenHands
+from synde_pipeline.logs.importers.otel import OtelSpans
 from synde_pipeline.logs.importers.react import ReactText
 from synde_pipeline.logs.importers.reflexion import Reflexion
 from synde_pipeline.logs.importers.swe_agent import SweAgent
@@ -44,6 +46,8 @@ _OWN: tuple[Importer, ...] = (
     WhoAndWhen(),
     Reflexion(),
     InspectAi(),
+    OtelSpans(),
+    AdkEvalSet(),
     OpenAIChat(),  # these two last: many formats hold messages, or text of this kind
     ReactText(),
 )
