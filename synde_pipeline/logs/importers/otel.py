@@ -80,7 +80,7 @@ class OtelSpans(Importer):
         return "evaluations of traces" if natives and all(map(is_evaluation, natives)) else ""
 
     def labels(self, document: Any) -> Iterator[Label]:
-        """Scores of traces, for a rule of the user: of a name that is given to a run those of its spans count no more."""
+        """Scores, for a rule of the user; one of the run itself outranks those of its spans."""
         for row in traces_of(document):
             try:
                 found = _evaluations_of(row)

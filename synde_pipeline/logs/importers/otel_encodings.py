@@ -56,7 +56,11 @@ def is_genai(native: Any) -> bool:
 def is_evaluation(native: Any) -> bool:
     """Whether a native record is nothing but the judgement of another span; never raises."""
     keys = _keys_of(native)
-    return "gen_ai.evaluation.name" in keys and "gen_ai.operation.name" not in keys and "eventName" in native
+    return (
+        "gen_ai.evaluation.name" in keys
+        and "gen_ai.operation.name" not in keys
+        and ("eventName" in native or "event.name" in keys)
+    )
 
 
 def _keys_of(native: Any) -> list[str]:

@@ -29,11 +29,11 @@ class WhoAndWhen(Importer):
         outcome="failure: only failed runs were collected (`is_correct`)",
         label_source="verifier where the file has `is_correct`, else human",
         ground_truth=("ground_truth", "groundtruth"),
-        dropped=("level", "mistake_reason", "mistake_agent", "history.name"),
+        dropped=("level", "labels", "mistake_reason", "mistake_agent", "history.name"),
     )
     known = frozenset(
         {"history", "question", "question_ID", "ground_truth", "groundtruth", "level", "is_correct"}
-        | {"is_corrected", "mistake_agent", "mistake_step", "mistake_reason", "system_prompt"}
+        | {"is_corrected", "mistake_agent", "mistake_step", "mistake_reason", "system_prompt", "labels"}
     )
 
     def detects(self, document: Any) -> bool:
