@@ -24,7 +24,9 @@ _OF_PARTS = frozenset({"type", "text", "message_content", *_CALLS, *_RESULTS})
 
 
 def parsed(value: Any) -> Any:
-    """A value that may be JSON in text."""
+    """A value that may be JSON in text; None where its content was hidden."""
+    if isinstance(value, str) and value == _HIDDEN:
+        return None
     if isinstance(value, str) and value[:1] in ("[", "{", '"'):
         try:
             return json.loads(value)
@@ -36,7 +38,7 @@ def parsed(value: Any) -> Any:
 def shown(value: Any) -> str:
     """A result or an answer as text."""
     value = parsed(value)
-    if value is None or value == _HIDDEN:
+    if value is None:
         return ""
     if isinstance(value, str):
         return value
@@ -61,7 +63,7 @@ def messages_of(value: Any, role: str = "user") -> list[Message]:
     if isinstance(value, dict):
         value = value["messages"] if isinstance(value.get("messages"), list) else [value]
     if isinstance(value, str):
-        return [Message(role, value)] if value and value != _HIDDEN else []
+        return [Message(role, value)] if value else []
     return [message for raw in value or () for message in _of_one(raw, role)]
 
 
@@ -130,7 +132,7 @@ def _parts_of(raw: dict[str, Any]) -> list[Any]:
 def _kind_of(part: Any) -> tuple[str, Any]:
     """What a part is, and what it holds."""
     if not isinstance(part, dict):
-        return "text", "" if part is None or part == _HIDDEN else str(part)
+        return "text", str(part) if parsed(part) is not None else ""
     part = part.get("message_content", part) if isinstance(part.get("message_content"), dict) else part
     kind = str(part.get("type") or "")
     for name in _CALLS:
@@ -142,7 +144,7 @@ def _kind_of(part: Any) -> tuple[str, Any]:
     if kind in ("reasoning", "thinking"):
         return "thought", part.get("content") or part.get("text") or part.get("thinking") or ""
     said = part.get("text", part.get("content"))
-    return "text", shown(said) if not isinstance(said, str) else "" if said == _HIDDEN else said
+    return "text", said if isinstance(said, str) and said != _HIDDEN else shown(said)
 
 
 def _call(raw: dict[str, Any]) -> tuple[str, str, str]:
@@ -152,7 +154,7 @@ def _call(raw: dict[str, Any]) -> tuple[str, str, str]:
     return (
         str(raw.get("id") or raw.get("toolUseId") or raw.get("call_id") or ""),
         tool_name(function.get("name")),
-        arguments_of(arguments),
+        arguments_of(parsed(arguments)),
     )
 
 

@@ -55,8 +55,8 @@ def _below(spans: list[Span], tops: set[str]) -> set[str]:
 
 
 def _above(spans: list[Span], ids: set[str]) -> set[str]:
-    """Ids of the spans over some others."""
-    parents = {span.id: span.parent for span in spans}
+    """Ids of the spans over some others, up to the tool that one of them works for."""
+    parents = {span.id: span.parent for span in spans if kind_of(span) != "tool"}
     found: set[str] = set()
     for at in ids:
         while (at := parents.get(at, "")) and at not in found:
