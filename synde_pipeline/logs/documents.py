@@ -7,6 +7,7 @@ import codecs
 import gzip
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 MOST_BYTES = 2**31
 """Of one unpacked member, and of an archive's members together."""
 MOST_TIMES = 200
 """An archive may grow by so much once it is larger than `SMALL`: text packs 5 to 20 times."""
 SMALL = 2**24
+_ZSTANDARD = 93
+"""How a zip marks members that Python's `zipfile` cannot unpack before 3.14, and Inspect AI writes."""
 _BETWEEN_ROWS = re.compile(r"[ \t\r\n,]*")
 
 
@@ -54,6 +59,7 @@ class Archive:
     """
 
     def __init__(self, data: bytes) -> None:
+        self._data = data
         try:
             self._zip = zipfile.ZipFile(BytesIO(data))
             members = self._zip.infolist()
@@ -76,10 +82,9 @@ class Archive:
             UnpackError: it is broken, longer than it says, or no JSON.
         """
         try:
-            size = self._zip.getinfo(name).file_size
-            with self._zip.open(name) as member:
-                data = member.read(size + 1)
-            if len(data) > size:
+            member = self._zip.getinfo(name)
+            data = self._unpacked(member)
+            if len(data) > member.file_size:
                 raise UnpackError(f"{name!r} is longer than it says")
             return json.loads(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
         except (
@@ -90,10 +95,26 @@ class Archive:
             OSError,
             EOFError,
             NotImplementedError,
+            struct.error,
         ) as error:
             raise UnpackError(f"{name!r} cannot be read: {error}") from error
         except (ValueError, RecursionError) as error:
             raise UnpackError(f"{name!r} is not JSON: {error}") from error
+
+    def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
+        """A member's bytes, one more than it says where it is longer."""
+        if member.compress_type != _ZSTANDARD:
+            with self._zip.open(member) as packed:
+                return packed.read(member.file_size + 1)
+        # A local header is 30 bytes, the lengths of its name and its extra field last.
+        name, extra = struct.unpack_from("<HH", self._data, member.header_offset + 26)
+        start = member.header_offset + 30 + name + extra
+        packed = pa.BufferReader(self._data[start : start + member.compress_size])
+        with pa.CompressedInputStream(packed, "zstd") as stream:
+            data = stream.read(member.file_size + 1)
+        if zlib.crc32(data) != member.CRC:
+            raise zipfile.BadZipFile("its checksum is another")
+        return data
 
 
 @dataclass
@@ -141,8 +162,8 @@ def _parsed(data: bytes, *, is_json: bool) -> Document:
     try:
         content, tail = parse_json(text)
     except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, or a number of thousands of digits
-        if lines := lines_of(data):
-            return lines
+        if found := lines_of(data) or _objects_of(text):
+            return found
         return Document(bad=[BadRow(0, f"not JSON: {error}", data)]) if is_json else Document(Text(text))
     bad = [] if tail is None else [BadRow(len(content), f"truncated or broken JSON after {len(content)} rows", tail)]
     return Document(content, bad)
@@ -180,6 +201,18 @@ def lines_of(data: bytes) -> Document | None:
             rows.append(row)
     n_objects = sum(isinstance(row, dict) for row in rows)
     return Document(rows, bad) if n_objects and n_objects >= len(bad) else None
+
+
+def _objects_of(text: str) -> Document | None:
+    """Objects one after another, each over many lines, as exporters print them; None where there are fewer than two."""
+    if not text.startswith("{"):
+        return None
+    rows, at = _salvage(text, 0)
+    if len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
+        return None
+    tail = text[at:].encode("utf-8", "surrogateescape")
+    bad = [BadRow(len(rows), f"broken JSON after {len(rows)} objects", tail)] if tail.strip() else []
+    return Document(Lines(rows), bad)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from synde_pipeline.errors import ImportFormatError, InputError
 from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
-from synde_pipeline.logs.importers.base import Draft, Importer, Label
+from synde_pipeline.logs.importers.base import REFUSED, Draft, Importer, Label
 from synde_pipeline.logs.importers.registry import detect, told_of
 from synde_pipeline.records import LabelSource, Trajectory, canonical_json
 
@@ -26,8 +26,6 @@ DayRule = Callable[[int, int], date]
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
 UNDATED_DAYS = 14
-_REFUSED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
-"""What an importer may raise of a row that is not what its format promises."""
 _TRUST: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
 """Whose label counts if several speak of one run, the most trusted last."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -158,7 +156,7 @@ def _labels(result: FileImport, importer: Importer, content: Any) -> list[Label]
     try:
         for label in importer.labels(content):
             found.append(label)
-    except _REFUSED as error:
+    except REFUSED as error:
         result.bad.append(bad_row(0, content, error))
     return found
 
@@ -181,7 +179,7 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
             number, row = next(rows)
         except StopIteration:
             return
-        except _REFUSED as error:  # a generator that failed is over
+        except REFUSED as error:  # a generator that failed is over
             result.bad.append(bad_row(number + 1, content, error))
             return
         if importer.known and isinstance(row, dict):
@@ -191,7 +189,7 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
             result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
             if word := importer.missing(draft):
                 result.missing[word] += 1
-        except _REFUSED as error:
+        except REFUSED as error:
             result.bad.append(bad_row(number, row, error))
 
 

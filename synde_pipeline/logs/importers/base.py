@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from synde_pipeline.records import LabelSource, Outcome, Step, content_hash
 
+REFUSED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What an importer may raise of a row that is not what its format promises."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

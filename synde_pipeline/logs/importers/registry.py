@@ -3,24 +3,35 @@
 Others come by entry points of the group `synde.importers`: a class or an object that is an `Importer`.
 """
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 from synde_pipeline.errors import ImportFormatError
+from synde_pipeline.logs.documents import Text
+from synde_pipeline.logs.importers.adk_eval_set import AdkEvalSet
 from synde_pipeline.logs.importers.atif import Atif
 from synde_pipeline.logs.importers.base import Importer
 from synde_pipeline.logs.importers.canonical import Canonical
 from synde_pipeline.logs.importers.flywheel import Flywheel
+from synde_pipeline.logs.importers.inspect_ai import InspectAi
 from synde_pipeline.logs.importers.langfuse import Langfuse
 from synde_pipeline.logs.importers.langsmith import LangSmith
+from synde_pipeline.logs.importers.mini_swe_agent import MiniSweAgent
 from synde_pipeline.logs.importers.openai_chat import OpenAIChat
+from synde_pipeline.logs.importers.openhands import OpenHands
+from synde_pipeline.logs.importers.otel import OtelSpans
 from synde_pipeline.logs.importers.react import ReactText
+from synde_pipeline.logs.importers.reflexion import Reflexion
+from synde_pipeline.logs.importers.swe_agent import SweAgent
 from synde_pipeline.logs.importers.tau2_bench import Tau2Bench
 from synde_pipeline.logs.importers.tau_bench import TauBench
+from synde_pipeline.logs.importers.who_and_when import WhoAndWhen
 
 GROUP = "synde.importers"
+_BULLET = re.compile(r"^\[[a-z_]{1,20}-\d{5}\] ", re.MULTILINE)
 _OWN: tuple[Importer, ...] = (
     Canonical(),
     Atif(),
@@ -29,13 +40,35 @@ _OWN: tuple[Importer, ...] = (
     LangSmith(),
     TauBench(),
     Tau2Bench(),
+    MiniSweAgent(),
+    SweAgent(),
+    OpenHands(),
+    WhoAndWhen(),
+    Reflexion(),
+    InspectAi(),
+    OtelSpans(),
+    AdkEvalSet(),
     OpenAIChat(),  # these two last: many formats hold messages, or text of this kind
     ReactText(),
 )
 """From the most telling format to the least: the first that detects a document reads it."""
 
-OTHERS: dict[str, Callable[[Any], bool]] = {}
+OTHERS: dict[str, Callable[[Any], bool]] = {
+    "tasks with tests, no runs (HumanEval)": lambda document: _has(document, "task_id", "prompt", "canonical_solution"),
+    "task configs, no runs (WebArena)": lambda document: _has(document, "task_id", "sites", "intent", "eval"),
+    "list of files": lambda document: _has(document, "file", "sha256"),
+    "ACE playbook, no runs": lambda document: isinstance(document, Text) and bool(_BULLET.search(document)),
+    "exit statuses, no runs (mini-swe-agent)": lambda document: (
+        isinstance(document, Text) and document.startswith("instances_by_exit_status:")
+    ),
+}
 """What a file is that holds no runs -> whether a document is that."""
+
+
+def _has(document: Any, *fields: str) -> bool:
+    """Whether a document is an object, or a list that begins with one, with these fields."""
+    first = document[0] if isinstance(document, list) and document else document
+    return isinstance(first, dict) and first.keys() >= set(fields)
 
 
 @cache
