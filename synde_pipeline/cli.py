@@ -18,6 +18,7 @@ from synde_pipeline import (
     cli_edits,
     cli_import,
     cli_lab,
+    cli_label,
     cli_memory,
     cli_models,
     cli_query,
@@ -60,6 +61,7 @@ app.add_typer(cli_edits.quarantine, name="quarantine")
 
 app.command("import")(cli_import.import_logs)
 app.command("scan")(cli_scan.scan)
+app.command("label")(cli_label.label)
 
 
 @app.command("run")

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import date
 
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
-from synde_pipeline.logs.landing import has_landing, landing_hash, make_private, quarantine_table
+from synde_pipeline.logs.landing import has_landing, make_private, quarantine_table
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
-from synde_pipeline.logs.validate import read_day
+from synde_pipeline.logs.validate import landing_hash, read_day
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, rows_hash
 
@@ -32,10 +32,11 @@ def publish_raw_logs(warehouse: Warehouse, day: date) -> Header:
     bad = quarantine_table("landing", found.quarantined)
     make_private(warehouse.root / LANDING)
     make_private(warehouse.root / QUARANTINE)
+    lost = [*found.superseded, *found.relabelled]
     bad_rows = [{**row, "raw": row["raw"].hex()} for row in bad.to_pylist()]
     for artefact, table, rows in (
         (QUARANTINE, bad, bad_rows),
-        (SUPERSEDED, to_table(found.superseded), rows_of(found.superseded)),
+        (SUPERSEDED, to_table(lost), rows_of(lost)),
     ):
         if rows or warehouse.header(artefact, str(day)):
             header = Header(artefact=artefact, key=str(day), content_hash=rows_hash(rows), inputs=inputs)

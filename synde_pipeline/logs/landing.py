@@ -17,9 +17,8 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
 from synde_pipeline.logs.reading import FileImport, file_hash, parse_line
-from synde_pipeline.logs.redact import ALLOWED
 from synde_pipeline.logs.tombstones import REASON, refuse_while_removing, tombstones
-from synde_pipeline.records import Trajectory, content_hash
+from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, write_atomically
 
 ARTEFACT = "landing"
@@ -127,39 +126,36 @@ def landing_days(warehouse: Warehouse) -> list[date]:
         ) from error
 
 
-def landing_hash(warehouse: Warehouse, day: date) -> str:
-    """Fingerprint of what raw logs of a day are made from: its files, uids of earlier days in them, the allow-list."""
-    files = [(path.name, _file_index(path, day)[0]) for path in landing_files(warehouse, day)]
-    mine = _index(warehouse, day)
-    earlier = {uid: sorted(values) for uid, values in earlier_uids(warehouse, day).items() if uid in mine}
-    allowed = warehouse.root / ARTEFACT / ALLOWED
-    words = {"allowed": allowed.read_text("utf-8")} if allowed.exists() else {}
-    return content_hash({"files": files, "earlier": earlier, **words})
-
-
 def has_landing(warehouse: Warehouse, day: date) -> bool:
-    """Whether landing holds files of a day."""
-    return bool(landing_files(warehouse, day))
+    """Whether landing holds files of a day, be it labels alone."""
+    return any(warehouse.path(ARTEFACT, str(day)).glob("*.jsonl"))
 
 
 def landing_files(warehouse: Warehouse, day: date) -> list[Path]:
-    """A day's files, in the order of their names."""
-    return sorted(warehouse.path(ARTEFACT, str(day)).glob("*.jsonl"))
+    """A day's files of trajectories, in the order of their names."""
+    files = warehouse.path(ARTEFACT, str(day)).glob("*.jsonl")
+    return sorted(path for path in files if not is_label_file(path))
+
+
+def is_label_file(path: Path) -> bool:
+    """Whether a landing file holds labels of runs; see `labels`."""
+    return path.name.startswith("labels-")
 
 
 Uids = dict[str, set[str]]
 """Hashed uid -> short hashes of the contents that it was landed with."""
 
 
-def _index(warehouse: Warehouse, day: date) -> Uids:
+def day_index(warehouse: Warehouse, day: date) -> Uids:
+    """Uids in a day's files."""
     index: Uids = {}
     for path in landing_files(warehouse, day):
-        for uid, values in _file_index(path, day)[1].items():
+        for uid, values in file_index(path, day)[1].items():
             index.setdefault(uid, set()).update(values)
     return index
 
 
-def _file_index(path: Path, day: date) -> tuple[str, Uids]:
+def file_index(path: Path, day: date) -> tuple[str, Uids]:
     """Digest and uids of one landing file; files dropped in or appended to by others are indexed here."""
     ids = path.with_suffix(".ids")
     if ids.exists() and ids.stat().st_mtime_ns >= path.stat().st_mtime_ns:
@@ -196,6 +192,6 @@ def earlier_uids(warehouse: Warehouse, day: date) -> Uids:
 def _all_uids(warehouse: Warehouse, days: Iterable[date]) -> Uids:
     known: Uids = {}
     for day in days:
-        for uid, values in _index(warehouse, day).items():
+        for uid, values in day_index(warehouse, day).items():
             known.setdefault(uid, set()).update(values)
     return known

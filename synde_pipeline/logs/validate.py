@@ -6,17 +6,29 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from synde_pipeline.logs.documents import BadRow
-from synde_pipeline.logs.landing import ARTEFACT, earlier_uids, landing_files, uid_hash
+from synde_pipeline.logs.labels import Labels, labels_hash, labels_in
+from synde_pipeline.logs.landing import (
+    ARTEFACT,
+    day_index,
+    earlier_uids,
+    file_index,
+    landing_days,
+    landing_files,
+    uid_hash,
+)
 from synde_pipeline.logs.reading import parse_line
-from synde_pipeline.logs.redact import NOTHING, Allowed, redact_trajectory
+from synde_pipeline.logs.redact import ALLOWED, NOTHING, Allowed, redact_trajectory
 from synde_pipeline.logs.tombstones import NONE, REASON, Tombstones, tombstones
-from synde_pipeline.records import Trajectory
+from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.storage import Warehouse
 
 
 @dataclass
 class DayLogs:
-    """Raw logs of one day. n_in = kept + duplicates + superseded + quarantined + pending (law 5)."""
+    """Raw logs of one day.
+
+    n_in + moved in = kept + duplicates + superseded + quarantined + pending + moved out (law 5).
+    """
 
     kept: list[Trajectory] = field(default_factory=list)
     superseded: list[Trajectory] = field(default_factory=list)
@@ -24,6 +36,15 @@ class DayLogs:
     n_in: int = 0
     n_duplicates: int = 0
     n_pending: int = 0
+    n_moved_out: int = 0
+    """Runs with a label of a later day: they lie in that day's raw logs."""
+    n_moved_in: int = 0
+    """Runs of earlier days with a label of this day."""
+    relabelled: list[Trajectory] = field(default_factory=list)
+    """Own runs as they were before a label changed or moved them: cycles may have learned from them."""
+    n_labels: int = 0
+    n_labels_waiting: int = 0
+    """Labels of runs that landing does not hold, or not yet."""
     redacted: Counter[str] = field(default_factory=Counter)
     """Kind -> what was replaced in the kept rows."""
 
@@ -37,21 +58,78 @@ class DayLogs:
             "superseded": len(self.superseded),
             "quarantined": len(self.quarantined),
             "pending": self.n_pending,
+            **{name: n for name, n in self._labels.items() if n},
             "redacted": self.redacted.total(),
             **{f"redacted_{kind}": n for kind, n in sorted(self.redacted.items())},
         }
 
+    @property
+    def _labels(self) -> dict[str, int]:
+        return {
+            "moved_in": self.n_moved_in,
+            "moved_out": self.n_moved_out,
+            "labels": self.n_labels,
+            "labels_waiting": self.n_labels_waiting,
+        }
+
+
+def landing_hash(warehouse: Warehouse, day: date) -> str:
+    """Fingerprint of what a day's raw logs are made from: files, uids of earlier days in them, labels, allow-list."""
+    files = [(path.name, file_index(path, day)[0]) for path in landing_files(warehouse, day)]
+    mine = day_index(warehouse, day)
+    earlier = {uid: sorted(values) for uid, values in earlier_uids(warehouse, day).items() if uid in mine}
+    allowed = warehouse.root / ARTEFACT / ALLOWED
+    words = {"allowed": allowed.read_text("utf-8")} if allowed.exists() else {}
+    said = labels_hash(warehouse, day, mine)
+    return content_hash({"files": files, "earlier": earlier, **words, **({"labels": said} if said else {})})
+
 
 def read_day(warehouse: Warehouse, day: date) -> DayLogs:
-    """Read a day's landing files and validate them."""
+    """Read a day's landing files, validate them, and put labels where they belong."""
+    result = _own(warehouse, day)
+    labels = labels_in(warehouse)
+    kept = []
+    for run in result.kept:
+        label = labels.last.get(uid_hash(run.trace_uid))
+        if label is None:
+            kept.append(run)
+            continue
+        result.relabelled.append(run)
+        if label.day > day:
+            result.n_moved_out += 1
+        else:
+            kept.append(label.on(run))
+    moved, result.n_labels_waiting = _moved_in(warehouse, day, labels)
+    result.n_moved_in = len(moved)
+    result.kept = sorted([*kept, *moved], key=lambda run: run.trace_uid)
+    result.n_labels = labels.n_rows.get(day, 0)
+    result.quarantined += labels.bad.get(day, ())
+    result.n_in += len(labels.bad.get(day, ()))
+    return result
+
+
+def _own(warehouse: Warehouse, day: date) -> DayLogs:
+    """What a day's own files hold, without labels."""
     files = [path.read_bytes() for path in landing_files(warehouse, day)]
-    return validate_day(
-        files,
-        day,
-        earlier_uids(warehouse, day),
-        tombstones(warehouse),
-        Allowed.in_folder(warehouse.root / ARTEFACT),
-    )
+    allowed = Allowed.in_folder(warehouse.root / ARTEFACT)
+    return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse), allowed)
+
+
+def _moved_in(warehouse: Warehouse, day: date, labels: Labels) -> tuple[list[Trajectory], int]:
+    """Runs of earlier days that are known from this day on, and how many labels name no run that landing holds."""
+    mine = day_index(warehouse, day)
+    coming = {uid: label for uid, label in labels.coming(day).items() if uid not in mine}
+    found: list[Trajectory] = []
+    if not coming:
+        return found, 0
+    wanted = set(coming)
+    for other in landing_days(warehouse):
+        here = wanted & day_index(warehouse, other).keys()
+        wanted -= here
+        if other < day and here:  # a run of a later day takes its label there
+            runs = [run for run in _own(warehouse, other).kept if uid_hash(run.trace_uid) in here]
+            found += [coming[uid_hash(run.trace_uid)].on(run) for run in runs]
+    return found, len(wanted)
 
 
 def validate_day(

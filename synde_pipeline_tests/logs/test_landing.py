@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import load_all, load_raw_logs, publish_raw_logs
-from synde_pipeline.logs.landing import earlier_uids, file_import, landing_days, landing_hash
+from synde_pipeline.logs.landing import earlier_uids, file_import, landing_days
 from synde_pipeline.logs.reading import fixed_per_day, read_file, spread_over
-from synde_pipeline.logs.validate import read_day, validate_day
+from synde_pipeline.logs.validate import landing_hash, read_day, validate_day
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.helpers import DAY, land, step, times, trajectories, trajectory

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 from synde_pipeline.base_model import pinned
 from synde_pipeline.evaluation.due import due_cycles, standing
@@ -10,6 +10,7 @@ from synde_pipeline.evaluation.gate import decide
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.laboratory import report_of, scribe_for
 from synde_pipeline.logs.daily import is_current, publish_raw_logs
+from synde_pipeline.logs.labels import LabelRow, file_labels
 from synde_pipeline.logs.landing import landing_days
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.models.adapters import train_cycle
@@ -48,6 +49,8 @@ class Step:
     logs: list[Trajectory] = field(default_factory=list)
     is_trained: bool = True
     """Whether what is due by then is trained, or left for later."""
+    labels: list[LabelRow] = field(default_factory=list)
+    """Labels that arrive with them."""
 
 
 def run(
@@ -64,7 +67,14 @@ def report_runs(name: str, k: int) -> list[Trajectory]:
 
 def without(script: Sequence[Step], *uids: str) -> list[Step]:
     """The same arrivals without some trajectories."""
-    return [Step([t for t in step.logs if t.trace_uid not in uids], step.is_trained) for step in script]
+    return [
+        Step(
+            [run for run in step.logs if run.trace_uid not in uids],
+            step.is_trained,
+            [label for label in step.labels if label.trace_uid not in uids],
+        )
+        for step in script
+    ]
 
 
 Judge = Callable[[Warehouse, Cycle, Settings], dict]
@@ -74,6 +84,7 @@ def live(warehouse: Warehouse, settings: Settings, script: Sequence[Step], judge
     """Let a history happen."""
     for n, step in enumerate(script):
         land(warehouse, step.logs, name=f"step{n}")
+        file_labels(warehouse, step.labels)
         for day in landing_days(warehouse):
             if not is_current(warehouse, day):
                 materialise(warehouse, day, settings)
@@ -129,3 +140,18 @@ SCRIPT = [
     Step([run("g", 3, task=7, scope="site:b"), run("h", 3, task=8, scope="site:c"), run("i", 3, task=0)]),
 ]
 """Three or four cycles of one domain: late logs, a failure, held-out tasks, a cycle that waits for its training."""
+
+
+def labelled(uid: str, k: int, outcome: str) -> LabelRow:
+    at = datetime.combine(DAY + timedelta(k), time(12), UTC)
+    return LabelRow.model_validate({"trace_uid": f"test:{uid}", "outcome": outcome, "label_source": "human", "at": at})
+
+
+LATE_LABELS = [
+    *SCRIPT[:2],
+    Step(
+        SCRIPT[2].logs, labels=[labelled("d", 2, "success"), labelled("r0", 2, "failure"), labelled("e", 2, "partial")]
+    ),
+    Step(SCRIPT[3].logs, labels=[labelled("d", 3, "failure"), labelled("g", 3, "failure")]),
+]
+"""The same with labels: of a run that a cycle has learned from, of one that waits, of a held-out one; one twice."""

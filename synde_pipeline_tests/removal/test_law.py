@@ -11,7 +11,7 @@ from synde_pipeline.removal.request import Request
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.cycles import cycles
 from synde_pipeline_tests.models_for_tests import pin_tiny
-from synde_pipeline_tests.removal.history import SCRIPT, live, settings_of, state_of, without
+from synde_pipeline_tests.removal.history import LATE_LABELS, SCRIPT, live, settings_of, state_of, without
 
 
 def lived(home, settings, script):
@@ -23,11 +23,14 @@ def lived(home, settings, script):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("uid", ["test:a", "test:d", "test:late", "test:r0", "test:g"])
-@pytest.mark.parametrize("composition", ["routed", "sequential"])
-def test_a_trajectory_that_was_removed_was_never_there(tmp_path, composition, uid):
+@pytest.mark.parametrize(
+    ("composition", "script"), [("routed", SCRIPT), ("sequential", SCRIPT), ("routed", LATE_LABELS)],
+    ids=["routed", "sequential", "late labels"],
+)  # fmt: skip
+def test_a_trajectory_that_was_removed_was_never_there(tmp_path, composition, script, uid):
     settings = settings_of(composition, tmp_path)
-    warehouse = lived(tmp_path / "with", settings, SCRIPT)
-    other = lived(tmp_path / "without", settings, without(SCRIPT, uid))
+    warehouse = lived(tmp_path / "with", settings, script)
+    other = lived(tmp_path / "without", settings, without(script, uid))
     assert len(cycles(warehouse)) >= 3
     assert state_of(warehouse) != state_of(other)
     remove(warehouse, settings, Request(trace=uid))
