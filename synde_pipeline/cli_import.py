@@ -76,10 +76,15 @@ def import_logs(
     if dry_run:
         _look(path, log_format, rule, choices, as_json=as_json)
         return
+    seen = _stamps(path)  # before anything is read: what changes meanwhile is read again
     result = imported(path, log_format, rule, choices)
     _say(result, as_json)
-    if follow:
-        _follow(path, log_format, rule, choices, follow, as_json=as_json)
+    while follow:
+        time.sleep(follow)
+        now = _stamps(path)
+        if now != seen:
+            seen = now
+            _say(imported(path, log_format, rule, choices), as_json)
     if not result["trajectories"] and not all(row["skipped"] for row in result["files"]):
         raise typer.Exit(1)
 
@@ -223,20 +228,8 @@ def _print_formats(as_json: bool) -> None:
 # -- going on -------------------------------------------------------------------------------------------------------
 
 
-def _follow(
-    path: Path, log_format: str | None, rule: DayRule | None, choices: Choices, seconds: float, *, as_json: bool
-) -> None:
-    """Import again whenever a file changed, until Ctrl-C."""
-    seen = _stamps(path)
-    while True:
-        time.sleep(seconds)
-        now = _stamps(path)
-        if now != seen:
-            seen = now
-            _say(imported(path, log_format, rule, choices), as_json)
-
-
 def _stamps(path: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of each file."""
     found = {}
     for file in native_files(path):
         stat = file.stat()

@@ -82,8 +82,10 @@ _PHONE = re.compile(
     r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])(?!\.\d)"
 )
 _CARD = re.compile(
-    r"(?<![\w.+-])(?:[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}[ -]\d{6}[ -]\d{5}|[2-6]\d{12,18})(?![\w-])(?![ .]\d)"
+    r"(?<![\w.+-])(?:[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}|3[47]\d\d[ -]\d{6}[ -]\d{5}|3[47]\d{13}"
+    r"|(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d|62\d\d)\d{12})(?![\w-])(?![ .]\d)"
 )
+"""As the large issuers number them: of any long number one in ten would pass Luhn's check."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 _PASSWORD_BITS, _TOKEN_BITS, _LONG_BITS = 2.5, 3.0, 4.3
 """Entropy, bits a sign, from which on what is assigned or stands alone counts as random."""
@@ -172,10 +174,10 @@ def _is_long_token(text: str) -> bool:
 
 
 def _is_random(value: str, *, is_password: bool) -> bool:
-    if is_password:
-        return _classes(value) >= 2 and entropy(value) >= _PASSWORD_BITS
-    # Words, paths, calls and versions are assigned to `token` in code all day long.
+    # Words, paths, calls and versions are assigned to `password` and `token` in code all day long.
     is_word = re.fullmatch(r"[A-Za-z_.-]+|[\d.]+", value) is not None
+    if is_password:
+        return not is_word and _classes(value) >= 2 and entropy(value) >= _PASSWORD_BITS
     return not is_word and "/" not in value and _classes(value) >= 2 and entropy(value) >= _TOKEN_BITS
 
 

@@ -58,6 +58,8 @@ HARMLESS = (
     "token = tokenizer.next_token()",
     "the secret: to be patient",
     "password: required",
+    "password = models.CharField(max_length=128)",
+    "hash(field): 3021198999180767061",
     "max_token: 4096",
     "order #W2611340 of 2024-05-15T10:00:00.123456Z",
     "3f786850e387550fdab836ed7e6dc881de23001b",
