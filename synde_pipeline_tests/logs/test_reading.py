@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.logs.documents import parse_json
+from synde_pipeline.logs.documents import document_in, parse_json
 from synde_pipeline.logs.importers.registry import importers
 from synde_pipeline.logs.reading import fixed_per_day, native_files, read_file, spread_over
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU, TAU2, tau_trial
@@ -62,6 +62,15 @@ def test_a_truncated_object_is_quarantined_whole(tmp_path):
     found = read_file(written(tmp_path, data))
     assert (found.trajectories, [bad.raw for bad in found.bad]) == ([], [data])
     assert "not JSON" in found.bad[0].reason
+
+
+def test_objects_one_after_another_are_rows_and_what_breaks_off_is_kept():
+    objects = "\n".join(json.dumps({"a": k}, indent=1) for k in range(3))
+    found = document_in(objects.encode() + b'\n{\n "a":', is_json=True)
+    assert (found.content, [bad.raw for bad in found.bad]) == ([{"a": 0}, {"a": 1}, {"a": 2}], [b'{\n "a":'])
+    assert document_in(objects.encode(), is_json=False).bad == []
+    alone = document_in(b'{\n "a": 1\n} and then', is_json=True)
+    assert (alone.content, [bad.row for bad in alone.bad]) == (None, [0])
 
 
 def test_nul_bytes_are_no_json_but_escaped_ones_are_text(tmp_path):
