@@ -73,6 +73,12 @@ class DayLogs:
         }
 
 
+def accounted(counts: Mapping[str, int]) -> int:
+    """Rows that a day's ledger says where they went, of those that came in (law 5)."""
+    parts = ("rows_out", "duplicates", "superseded", "quarantined", "pending", "moved_out")
+    return sum(counts.get(part, 0) for part in parts) - counts.get("moved_in", 0)
+
+
 def landing_hash(warehouse: Warehouse, day: date) -> str:
     """Fingerprint of what a day's raw logs are made from: files, uids of earlier days in them, labels, allow-list."""
     files = [(path.name, file_index(path, day)[0]) for path in landing_files(warehouse, day)]

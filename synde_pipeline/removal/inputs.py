@@ -15,6 +15,7 @@ from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED, load_raw_logs, pub
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE, has_landing
 from synde_pipeline.logs.parquet import from_table, rows_of, to_table
+from synde_pipeline.logs.validate import accounted
 from synde_pipeline.memory.daily import DELTAS, MEMORY, publish_deltas, publish_memory
 from synde_pipeline.memory.edits import edits_hash, every_edit, purge_edits
 from synde_pipeline.memory.store import replace_all
@@ -188,8 +189,7 @@ def _rewrite_raw_logs(warehouse: Warehouse, day: date, gone: Gone) -> None:
         "successes": sum(item.outcome == "success" for item in kept),
         "labelled": sum(item.outcome != "unknown" for item in kept),
     }
-    parts = ("rows_out", "duplicates", "superseded", "quarantined", "pending")
-    counts["rows_in"] = sum(counts.get(name, 0) for name in parts)
+    counts["rows_in"] = accounted(counts)
     changed = {"content_hash": rows_hash(rows_of(kept)), "counts": counts}
     warehouse.publish_table(header.model_copy(update=changed), to_table(kept))
 
