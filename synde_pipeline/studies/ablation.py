@@ -79,10 +79,18 @@ def _with(run: StudyRun, changed: dict[str, Any]) -> Way:
         lab = mine.lab
         data = CorpusData(lab.base.tokenizer, lab.encoder)
         rows = rows_by_domain(mine, config, scribe_of(mine.config))
+        factor = config.weight_failure / lab.settings.training.weight_failure
+        rows = {domain: [weighed(row, factor) for row in own] for domain, own in rows.items()}
         groups = {domain: with_base(own, data, config.base_replay, domain) for domain, own in rows.items()}
         return acted(mine, known_places(mine), adapters_of(lab.base.model, groups, config))
 
     return way
+
+
+def weighed(row: ShardRow, factor: float) -> ShardRow:
+    """A sequence whose avoided tokens weigh more or less: published examples carry the weights of their time."""
+    weights = [weight * factor if avoid else weight for weight, avoid in zip(row["weights"], row["avoid"], strict=True)]
+    return {**row, "weights": weights}
 
 
 def chunks(rows: Sequence[ShardRow], n: int = CHUNKS) -> list[list[ShardRow]]:
@@ -125,7 +133,7 @@ def _continued(mine: Laboratory, run: StudyRun) -> Arms:
 def _claims(run: StudyRun, found: Tried) -> list[Claim]:
     said = [
         *(
-            (f"rank_{rank}", "synde.txt 2.3, 9.4", f"Rank 1 is enough: rank {rank} gains nothing",
+            (f"rank_{rank}", "synde.txt 2.3, 9.4", f"Rank 1 is enough: rank {rank} gains less than .05",
              FIRST, f"rank {rank}", ENOUGH)
             for rank in RANKS
         ),

@@ -3,7 +3,7 @@
 import pytest
 
 from synde_pipeline.simulation.acting import PlaceSums
-from synde_pipeline.studies.ablation import chunks
+from synde_pipeline.studies.ablation import chunks, weighed
 from synde_pipeline.studies.sharing import halves
 from synde_pipeline.studies.ways import gained, levels
 
@@ -48,3 +48,9 @@ def test_chunks_are_in_order_and_lose_nothing():
     assert sum(map(len, found)) == 21
     assert [row["trace_uid"] for part in found for row in part] == sorted(row["trace_uid"] for row in rows)
     assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+def test_only_what_is_avoided_weighs_more():
+    row = {"trace_uid": "a", "weights": [0.0, 1.0, 2.0], "avoid": [False, False, True]}
+    assert weighed(row, 0.5)["weights"] == [0.0, 1.0, 1.0]
+    assert weighed(row, 1.0) == row
