@@ -102,8 +102,13 @@ def imported(
     return _with_totals(rows)
 
 
-def print_import(result: dict[str, Any]) -> None:
-    """The table of files, and the totals."""
+def print_import(result: dict[str, Any], done: str = "imported") -> None:
+    """The table of files, and the totals.
+
+    Args:
+        result: rows and totals.
+        done: what happened to the trajectories.
+    """
     heads = ("file", "format", "trajectories", "known", "labelled", "success", "quarantined", "note")
     rows = [
         (
@@ -116,7 +121,7 @@ def print_import(result: dict[str, Any]) -> None:
     ]
     print(text_table(rows, heads))
     print(
-        f"{result['trajectories'] - result['duplicates']} trajectories imported, {result['duplicates']} known already, "
+        f"{result['trajectories'] - result['duplicates']} trajectories {done}, {result['duplicates']} known already, "
         f"{result['quarantined']} rows quarantined"
     )
 
@@ -171,7 +176,7 @@ def _look(path: Path, log_format: str | None, rule: DayRule | None, choices: Cho
     if as_json:
         print_json(result)
         return
-    print_import(result)
+    print_import(result, "would be imported")
     if first:
         _print_steps(first)
     unlabelled = result["trajectories"] - result["labelled"]

@@ -30,7 +30,7 @@ def said(text: str, **changes):
 def test_a_dry_run_shows_files_and_steps_and_what_is_missing_and_writes_nothing(tmp_path):
     shown = synde("import", "--dry-run", str(SAMPLE), home=tmp_path).stdout
     assert "tau-bench" in shown
-    assert "180 trajectories" in shown
+    assert "180 trajectories would be imported" in shown
     assert "step  saw" in shown
     assert "180 carry no time: give --start-day and --per-day" in shown
     assert not (tmp_path / "warehouse").exists()
