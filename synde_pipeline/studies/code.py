@@ -10,6 +10,8 @@ from synde_pipeline.studies.registry import STUDIES
 PACKAGE = Path(__file__).parents[1]
 STUDIES_FOLDER = Path(__file__).parent
 PREFIX = "synde_pipeline.studies"
+NO_NUMBERS = {STUDIES_FOLDER / "registry.py", STUDIES_FOLDER / "code.py"}
+"""Modules that no number comes from: another study in the table changes nothing of this one."""
 
 
 @lru_cache(maxsize=len(STUDIES) + 1)
@@ -33,7 +35,7 @@ def modules_of(study: str) -> set[Path]:
     waiting, found = [STUDIES[study].partition(":")[0]], set()
     while waiting:
         file = _file_of(waiting.pop())
-        if file is not None and file not in found:
+        if file is not None and file not in found | NO_NUMBERS:
             found.add(file)
             waiting += _imported_by(file)
     return found
