@@ -16,6 +16,13 @@ settings.register_profile(
     "ci", derandomize=True, max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("ci")
+LONG = ("test_real_logs.py", "test_cli.py", "test_readme.py", "test_loop.py")
+"""Files that take minutes: a parallel run that begins with them does not wait for them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, else the order of collection."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(autouse=True)
