@@ -31,10 +31,10 @@ run: setup  ## Watch an agent learn for 7 simulated days; with LOGS=path learn f
 	@$(BIN)/synde $(if $(LOGS),run "$(LOGS)",demo)
 
 test: setup  ## Run the tests (a few minutes on 2 cores)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not gpu' --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not gpu' --cov --cov-report=term
 
 check: setup  ## Format, lint, types, import rule
 	$(BIN)/ruff format --check .
