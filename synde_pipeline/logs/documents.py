@@ -5,6 +5,7 @@ Nothing is unpacked to disk, so that no path from a log is ever used as a path; 
 
 import codecs
 import gzip
+import hashlib
 import json
 import re
 import struct
@@ -126,6 +127,8 @@ class Document:
     bad: list[BadRow] = field(default_factory=list)
     skipped: str = ""
     """Why the file holds nothing."""
+    digest: str = ""
+    """SHA-256 of the bytes that were read: a file may grow or go before its rows are filed."""
 
 
 def document_of(path: Path) -> Document:
@@ -134,7 +137,9 @@ def document_of(path: Path) -> Document:
         data = path.read_bytes()
     except OSError as error:
         return Document(skipped=f"cannot be read: {error.strerror}")
-    return document_in(data, is_json=path.name.removesuffix(".gz").endswith((".json", ".jsonl")))
+    found = document_in(data, is_json=path.name.removesuffix(".gz").endswith((".json", ".jsonl")))
+    found.digest = hashlib.sha256(data).hexdigest()
+    return found
 
 
 def document_in(data: bytes, *, is_json: bool) -> Document:

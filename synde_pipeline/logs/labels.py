@@ -105,10 +105,14 @@ def _read(stamps: tuple[tuple[Path, int, int], ...]) -> Labels:
     bad: dict[date, list[BadRow]] = {}
     for path, _, _ in stamps:
         day = date.fromisoformat(path.parent.name[4:])
-        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
-        n_rows[day] = n_rows.get(day, 0) + len(lines)
-        for number, line in enumerate(lines):
+        *lines, tail = path.read_bytes().split(b"\n")
+        for number, line in enumerate([*lines, tail]):
+            if not line.strip():
+                continue
             row = _label(line, number, day)
+            if isinstance(row, BadRow) and number == len(lines):
+                continue  # a growing file: its last line has no end yet
+            n_rows[day] = n_rows.get(day, 0) + 1
             if isinstance(row, BadRow):
                 bad.setdefault(day, []).append(row)
                 continue

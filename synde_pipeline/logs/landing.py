@@ -16,7 +16,7 @@ import pyarrow as pa
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
-from synde_pipeline.logs.reading import FileImport, file_hash, parse_line
+from synde_pipeline.logs.reading import FileImport, parse_line
 from synde_pipeline.logs.tombstones import REASON, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, write_atomically
@@ -43,7 +43,7 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
     """
     refuse_while_removing(warehouse)
     filed = Filed(bad=list(found.bad))
-    name = file_hash(found.path)[:16]
+    name = found.digest[:16]
     by_day: dict[date, list[Trajectory]] = {}
     stones = tombstones(warehouse)
     for trajectory in found.trajectories:

@@ -3,7 +3,6 @@
 How bytes become documents is in `documents`, which format means what in `importers`, where rows are filed in `landing`.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -36,6 +35,8 @@ class FileImport:
     """What one native file held."""
 
     path: Path
+    digest: str = ""
+    """SHA-256 of its bytes as they were read; empty where they could not be."""
     format: str | None = None
     trajectories: list[Trajectory] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
@@ -119,7 +120,7 @@ def read_file(
 
 def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
     document = document_of(path)
-    result = FileImport(path, bad=document.bad, skipped=document.skipped)
+    result = FileImport(path, document.digest, bad=document.bad, skipped=document.skipped)
     if document.content is None:
         return result
     try:
@@ -280,11 +281,6 @@ def _raw(row: Any) -> bytes:
         return canonical_json(row).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError, RecursionError):  # an archive, say: its file is what it is
         return repr(row).encode("utf-8", "surrogatepass")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def parse_line(line: bytes, number: int = 0) -> Trajectory | BadRow:

@@ -11,6 +11,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import SUPERSEDED
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
+from synde_pipeline.logs.landing import is_label_file
 from synde_pipeline.memory.edits import every_edit
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.storage import Warehouse
@@ -82,8 +83,10 @@ def _stored(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
 
 
 def landed(warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
-    """Uid, source and day of every row in landing."""
+    """Uid, source and day of every trajectory's row in landing; a label is none, and says nothing of a day of logs."""
     for path in sorted((warehouse.root / LANDING).glob("day=*/*.jsonl")):
+        if is_label_file(path):
+            continue
         for line in path.read_bytes().split(b"\n"):
             record = parsed(line)
             if record is not None:

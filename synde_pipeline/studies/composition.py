@@ -23,6 +23,7 @@ from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import against, exactly
 from synde_pipeline.studies.ways import (
     ITEMS,
+    KEEPS,
     Tried,
     Way,
     acted,
@@ -37,8 +38,6 @@ from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.lora import AdapterWeights
 from synde_pipeline.training.shards import ShardRow
 
-KEEPS = -0.05
-"""Loss of success up to which something counts as kept: half of what no hint at all solves."""
 ADDS = 0.1
 """Relative error of summed changes of logits below which functions count as additive."""
 

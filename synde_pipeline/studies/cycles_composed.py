@@ -34,7 +34,7 @@ from synde_pipeline.studies.paired import SAMPLING, Arms, Sums, inside, kept
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import against, together
-from synde_pipeline.studies.ways import Tried, gained, reached
+from synde_pipeline.studies.ways import KEEPS, Tried, gained, reached
 from synde_pipeline.training.daily import publish_shard
 
 FOLDER = "study_histories"
@@ -45,8 +45,6 @@ ROUTED, IN_TURN, PRINTED, JOINT, BLIND, SUMMED = (
 )  # fmt: skip
 N_NEW = 96
 """Places behind the probe; half of them are sites."""
-KEEPS = -0.05
-"""Loss of success up to which something counts as kept: half of what no hint at all solves."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from synde_pipeline.studies.paired import Arms, Sums, act, kept
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
 from synde_pipeline.studies.verdicts import against, all_of
-from synde_pipeline.studies.ways import Tried, gained, reached
+from synde_pipeline.studies.ways import KEEPS, Tried, gained, reached
 from synde_pipeline.studies.worlds import Laboratory
 from synde_pipeline.training.base_replay import with_base
 from synde_pipeline.training.lora import AdapterWeights
@@ -40,8 +40,6 @@ EVERY, PROBE = "every domain", "new places, all facts"
 N_NEW_PLACES = 24
 STEPS = 100
 """Of each adapter, as when the guards' strengths were chosen."""
-KEEPS = -0.05
-"""Loss of success up to which something counts as kept: half of what no hint at all solves."""
 QUICK = ("nothing", "old logs 20 %", "EWC, K-FAC", "old logs 20 % and EWC, K-FAC")
 CLAIMED = {
     "old logs 20 %": ("replay", "synde.txt 8.3", "a replay buffer of 20 % old logs"),

@@ -77,15 +77,15 @@ def claims_of(report: dict[str, Any], command: str) -> list[Claim]:
          "accuracy rises without falling by more than .05 on the way",
          [-value for value in mean_of(_where(small, momentum=0.5), "drawdown")]),
     ]  # fmt: skip
-    return [_claim(f"notes.{name}", source, text, values, command) for name, source, text, values in found]
+    return [_claim(name, source, text, values, command) for name, source, text, values in found]
 
 
 def _claim(name: str, source: str, text: str, values: Sequence[float], command: str) -> Claim:
     found = mean_interval(values)
     measured, error = found or (None, None)
     return Claim(
-        id=name, source=source, claim=text, measured=measured, error=error, n=len(values),
-        verdict=against(error, LIMITS.get(name.removeprefix("notes."), 0.0)), command=command,
+        id=f"notes.{name}", source=source, claim=text, measured=measured, error=error, n=len(values),
+        verdict=against(error, LIMITS.get(name, 0.0)), command=command,
     )  # fmt: skip
 
 

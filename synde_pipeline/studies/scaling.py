@@ -41,6 +41,8 @@ N_TIMED = {"quick": 12, "full": 48}
 """Tasks that are timed alone."""
 TINY = 0.01
 """Bytes of an adapter, as a share of the base's, up to which it counts as tiny."""
+STORAGE = ("storage", "synde.txt 3.3", "Weights take less storage than context tokens")
+TINY_SIZE = ("tiny", "synde.txt 10.3, 11.3", "Rank-1 adapters are tiny")
 TOKEN_BYTES = 4
 """Of a stored token: an int32 id, about what its text takes too."""
 OVERHEAD = 0.05
@@ -114,17 +116,14 @@ def _growth(run: StudyRun, labs: Sequence[Sequence[Day]], base_bytes: int) -> li
         claims.append(run.claim(f"{name}_growth", "synde.txt 11.3", claim, **said))
     ends = [days[-1] for days in labs if days[-1].n_adapters]
     if not ends:
-        return [
-            *claims,
-            run.claim("tiny", "synde.txt 10.3, 11.3", "Rank-1 adapters are tiny", **nothing("no cycle was accepted")),
-        ]
+        none = nothing("no cycle was accepted")
+        return [*claims, *(run.claim(*said, **none) for said in (STORAGE, TINY_SIZE))]
     shares = span([day.served_bytes / day.n_adapters / base_bytes for day in ends])
     every = span([day.served_bytes / base_bytes for day in ends])
-    stored = span([day.served_bytes / (TOKEN_BYTES * day.memory_tokens) for day in ends])
+    stored = span([day.served_bytes / (TOKEN_BYTES * max(1, day.memory_tokens)) for day in ends])
     what = f"bytes of all adapters served, over {TOKEN_BYTES} for each token of all memory, on the last day"
     verdict = against(stored.interval, 1.0, wanted="below")
-    claim = "Weights take less storage than context tokens"
-    claims.append(run.claim("storage", "synde.txt 3.3", claim, **stored.claimed(verdict, what)))
+    claims.append(run.claim(*STORAGE, **stored.claimed(verdict, what)))
     what = (
         f"bytes of an adapter as a share of the base's {base_bytes}, up to {TINY} counts; all that are served on the "
         f"last day together are {every.text}"

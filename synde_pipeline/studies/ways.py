@@ -30,6 +30,8 @@ Cells = Mapping[str, tuple[Sequence[Task], Sequence[tuple[MemoryItem, ...]] | No
 ITEMS = 3
 """Memory items that agents are shown."""
 N_NEW_PLACES = 24
+KEEPS = -0.05
+"""Loss of success up to which something counts as kept: half of what no hint at all solves."""
 NO_ADAPTERS: Mapping[str, AdapterWeights] = MappingProxyType({})
 
 

@@ -126,8 +126,18 @@ def test_a_label_waits_for_its_run(tmp_path):
 def test_what_is_no_label_is_quarantined_with_its_reason(landed, line, reason):
     folder = landed.path("landing", str(DAYS[2]))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "labels-ours.jsonl").write_text(line + "\n")
+    (folder / "labels-ours.jsonl").write_text(line.rstrip() + "\n")
     found = read_day(landed, DAYS[2])
-    assert [bad.raw for bad in found.quarantined] == [line.encode()]
+    assert [bad.raw for bad in found.quarantined] == [line.rstrip().encode()]
     assert reason in found.quarantined[0].reason
     assert labels_in(landed).last == {}
+
+
+def test_a_label_that_is_still_being_written_waits_and_one_without_an_end_of_line_counts(landed):
+    folder = landed.path("landing", str(DAYS[2]))
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = said(0, 2).model_dump_json()
+    for text, outcome in ((whole[:40], "unknown"), (whole, "success")):
+        (folder / "labels-ours.jsonl").write_text(text)
+        assert read_day(landed, DAYS[2]).quarantined == []
+        assert raw(landed)["test:0"][1] == outcome

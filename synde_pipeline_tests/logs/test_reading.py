@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import document_in, parse_json
 from synde_pipeline.logs.importers.registry import importers
+from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.reading import fixed_per_day, native_files, read_file, spread_over
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU, TAU2, tau_trial
 
@@ -279,3 +280,14 @@ def test_the_sample_fills_two_weeks_that_end_where_the_rule_says():
 def test_a_rule_that_leaves_the_calendar_costs_its_rows_and_no_more(tmp_path):
     found = read_file(written(tmp_path, [row(), row(trial=1)]), rule=fixed_per_day(date.max, 1))
     assert (len(found.trajectories), len(found.bad)) == (1, 1)
+
+
+def test_a_file_that_goes_or_cannot_be_read_before_its_rows_are_filed_costs_nothing(tmp_path, warehouse):
+    path = tmp_path / "runs.json"
+    path.write_bytes(TAU2.read_bytes())
+    found = read_file(path)
+    path.unlink()
+    assert file_import(warehouse, found, date(2020, 1, 1), date(2030, 1, 1)).n_new == len(found.trajectories) > 0
+    gone = read_file(path)
+    assert "cannot be read" in gone.skipped
+    assert file_import(warehouse, gone, date(2020, 1, 1), date(2030, 1, 1)).bad == []

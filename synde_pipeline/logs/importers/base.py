@@ -155,7 +155,7 @@ def labels_of(rows: Iterable[Any], read: Callable[[Any], Label | None]) -> Itera
     for row in rows:
         try:
             label = read(row)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        except REFUSED as error:
             refused.append(error)
         else:
             if label is not None:

@@ -13,7 +13,7 @@ from synde_pipeline.errors import ImportFormatError
 from synde_pipeline.logs.documents import Text
 from synde_pipeline.logs.importers.adk_eval_set import AdkEvalSet
 from synde_pipeline.logs.importers.atif import Atif
-from synde_pipeline.logs.importers.base import Importer
+from synde_pipeline.logs.importers.base import REFUSED, Importer
 from synde_pipeline.logs.importers.canonical import Canonical
 from synde_pipeline.logs.importers.flywheel import Flywheel
 from synde_pipeline.logs.importers.inspect_ai import InspectAi
@@ -115,7 +115,7 @@ def _detects(importer: Importer, document: Any) -> bool:
     """An importer looks at any document at all: what surprises it is not its own."""
     try:
         return importer.detects(document) or bool(importer.tells(document))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+    except REFUSED:
         return False
 
 
