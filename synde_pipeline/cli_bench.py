@@ -16,6 +16,7 @@ class _Bench(StrEnum):
     merge = "merge"
     retrieval = "retrieval"
     fold = "fold"
+    ingest = "ingest"
 
 
 class _Size(StrEnum):
@@ -31,6 +32,7 @@ _SIZES = {
     _Bench.prefix: (_Size.small, _Size.large),
     _Bench.merge: (_Size.large, _Size.small),
     _Bench.fold: (_Size.large, _Size.small),
+    _Bench.ingest: (_Size.large, _Size.small),
     _Bench.retrieval: (_Size.rows_100k, _Size.rows_10k, _Size.rows_1m),
 }
 """Sizes of each bench, the default first."""
@@ -43,8 +45,8 @@ def bench(
         _Size | None,
         typer.Option(
             help="train, prefix: small (4 M parameters, default) or large (60 M). merge: small (0.14 GB) or large "
-            "(1.2 GB, default). fold: small (0.1 million deltas) or large (1 million, default). retrieval: 10k, 100k "
-            "(default) or 1M rows."
+            "(1.2 GB, default). fold: small (0.1 million deltas) or large (1 million, default). ingest: small (20 MB) "
+            "or large (200 MB, default). retrieval: 10k, 100k (default) or 1M rows."
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="merge: leave the base for the next call.")] = False,
@@ -54,10 +56,13 @@ def bench(
 
     train: optimiser steps of a rank-1 adapter, against TRL, Hugging Face's Trainer and plain torch. prefix: ten-step
     trajectories as one sequence each, against one example per step. merge: adapters into a base, against cp, PEFT and
-    mergekit. fold: the memory's ledger folded from nothing, against again after one day changed. retrieval: exact
-    filtered search of memory items, against LanceDB, faiss and a Python list; its rows also have cpu_ms_per_query,
-    p50_ms and p99_ms (wall time) and recall_at_3. The peers live in .venv-bench (`make bench-setup`); without it their
-    rows say so. CPU seconds, with their minimum and maximum; ratios are medians of ratios within a round.
+    mergekit. fold: the memory's ledger folded from nothing, against again after one day changed. ingest: JSON lines
+    into Parquet, clean and with 1 % of bad lines, against DuckDB, polars, pydantic + pyarrow and pandas; its rows also
+    have kept, aside (lines set aside), wrong (good ones among these, and bad ones that are not) and stopped (the error
+    that ended it). retrieval: exact filtered search of memory items, against LanceDB, faiss and a Python list; its rows
+    also have cpu_ms_per_query, p50_ms and p99_ms (wall time) and recall_at_3. The peers live in .venv-bench (`make
+    bench-setup`); without it their rows say so. CPU seconds, with their minimum and maximum; ratios are medians of
+    ratios within a round.
 
     JSON keys: bench, size, work, machine (cpu, cores, system, python, torch, threads, load_average), rows (each name,
     cpu_s, wall_s, rss_mb, above_floor_mb, n, min, max; or name, n, unavailable), ratios ("PEER_over_ours": median of
@@ -70,7 +75,7 @@ def bench(
 
 
 def _run(name: _Bench, size: _Size | None, rounds: int, keep: bool):  # noqa: ANN202 - imported below
-    from synde_pipeline.studies.bench import fold, merge, retrieval, train
+    from synde_pipeline.studies.bench import fold, ingest, merge, retrieval, train
 
     sizes = _SIZES[name]
     size = size or sizes[0]
@@ -82,6 +87,7 @@ def _run(name: _Bench, size: _Size | None, rounds: int, keep: bool):  # noqa: AN
         _Bench.train: train.bench_train,
         _Bench.prefix: train.bench_prefix,
         _Bench.fold: fold.bench_fold,
+        _Bench.ingest: ingest.bench_ingest,
         _Bench.retrieval: retrieval.bench_retrieval,
     }[name]
     return run(size, rounds)

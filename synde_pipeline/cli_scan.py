@@ -11,6 +11,7 @@ from synde_pipeline.cli_words import AsJson, print_json, printable, text_table
 from synde_pipeline.logs.landing import ARTEFACT
 from synde_pipeline.logs.reading import native_files, read_files, spread_over
 from synde_pipeline.logs.redact import ALLOWED, Allowed, Redactor, redact_with
+from synde_pipeline.logs.suspects import suspects_of
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
@@ -34,10 +35,10 @@ def scan(
     files = native_files(path)
     with tqdm(total=len(files), desc="scan", unit="file", disable=None, leave=False) as bar:
         for one in read_files(files, rule=spread_over()):
-            found = Counter[str]()
+            found, suspects = Counter[str](), suspects_of(one.trajectories)
             for run in one.trajectories:
                 redactor = Redactor(allowed)
-                redact_with(redactor, run)
+                redact_with(redactor, run, suspects)
                 found += redactor.counts
                 for (kind, secret), n in redactor.replaced.items():
                     examples[kind][secret] += n

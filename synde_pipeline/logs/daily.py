@@ -5,10 +5,10 @@ from datetime import date
 
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import has_landing, make_private, quarantine_table
-from synde_pipeline.logs.parquet import from_table, rows_of, to_table
+from synde_pipeline.logs.parquet import from_table, table_hash, to_table
 from synde_pipeline.logs.validate import landing_hash, read_day
 from synde_pipeline.records import Trajectory
-from synde_pipeline.storage import Header, Warehouse, rows_hash
+from synde_pipeline.storage import Header, Warehouse
 
 ARTEFACT = "raw_logs"
 QUARANTINE = "quarantine"
@@ -25,26 +25,21 @@ def publish_raw_logs(warehouse: Warehouse, day: date) -> Header:
         return held
     found = read_day(warehouse, day)
     inputs = {"landing": landing_hash(warehouse, day)}
-    counts = found.counts | {
-        "successes": sum(item.outcome == "success" for item in found.kept),
-        "labelled": sum(item.outcome != "unknown" for item in found.kept),
-    }
-    bad = quarantine_table("landing", found.quarantined)
     make_private(warehouse.root / LANDING)
     make_private(warehouse.root / QUARANTINE)
-    lost = [*found.superseded, *found.relabelled]
-    bad_rows = [{**row, "raw": row["raw"].hex()} for row in bad.to_pylist()]
-    for artefact, table, rows in (
-        (QUARANTINE, bad, bad_rows),
-        (SUPERSEDED, to_table(lost), rows_of(lost)),
-    ):
-        if rows or warehouse.header(artefact, str(day)):
-            header = Header(artefact=artefact, key=str(day), content_hash=rows_hash(rows), inputs=inputs)
+    bad = quarantine_table("landing", found.quarantined)
+    lost = to_table([*found.superseded, *found.relabelled])
+    for artefact, table in ((QUARANTINE, bad), (SUPERSEDED, lost)):
+        if len(table) or warehouse.header(artefact, str(day)):
+            header = Header(artefact=artefact, key=str(day), content_hash=table_hash(table), inputs=inputs)
             warehouse.publish_table(header, table)
-    header = Header(
-        artefact=ARTEFACT, key=str(day), content_hash=rows_hash(rows_of(found.kept)), inputs=inputs, counts=counts
-    )
-    return warehouse.publish_table(header, to_table(found.kept))
+    outcomes = found.table["outcome"].to_pylist()
+    counts = found.counts | {
+        "successes": outcomes.count("success"),
+        "labelled": len(outcomes) - outcomes.count("unknown"),
+    }
+    header = Header(artefact=ARTEFACT, key=str(day), content_hash=table_hash(found.table), inputs=inputs, counts=counts)
+    return warehouse.publish_table(header, found.table)
 
 
 def is_current(warehouse: Warehouse, day: date) -> bool:

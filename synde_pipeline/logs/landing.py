@@ -165,8 +165,8 @@ def file_index(path: Path, day: date) -> tuple[str, Uids]:
         if int(size) == path.stat().st_size:
             return digest, _grouped(row.split(" ") for row in rows)
     data = path.read_bytes()
-    parsed = [parse_line(line) for line in data.split(b"\n")[:-1] if line.strip()]
-    good = [item for item in parsed if isinstance(item, Trajectory) and item.day == day]
+    parsed = (parse_line(line) for line in data.split(b"\n")[:-1] if line.strip())
+    good = (item for item in parsed if isinstance(item, Trajectory) and item.day == day)
     return _digest(data), _grouped(_write_index(path, data, good))
 
 

@@ -1,11 +1,17 @@
 """Columns of the raw logs: explicit Arrow schemas, and the way between records and tables."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from synde_pipeline.records import Trajectory
+
+pc: Any = pyarrow.compute
+"""Arrow's functions, which it makes when it is imported: no type checker knows them."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -66,6 +72,31 @@ def from_table(table: pa.Table) -> list[Trajectory]:
     return [Trajectory.model_validate(row) for row in table.to_pylist()]
 
 
-def rows_of(records: Iterable[Any]) -> list[dict[str, Any]]:
-    """JSON-like rows of records, for content hashes."""
-    return [record.model_dump(mode="json") for record in records]
+def table_hash(table: pa.Table) -> str:
+    """Content hash of a table: names, types and values in their order, however they are laid out in memory."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"{name} {column.type}\n".encode())
+        chunks = column.chunks or [pa.array([], column.type)]
+        _digest(digest, pa.concat_arrays(chunks))
+    return digest.hexdigest()
+
+
+def _digest(digest: Any, values: pa.Array) -> None:
+    """What is NULL; of the rest how long lists and texts are, then what they hold."""
+    digest.update(np.asarray(values.is_valid()).tobytes())
+    values, kind = values.drop_null(), values.type
+    if pa.types.is_struct(kind):
+        for part in kind:
+            _digest(digest, pc.struct_field(values, part.name))
+    elif pa.types.is_list(kind):
+        digest.update(np.asarray(pc.list_value_length(values)).tobytes())
+        _digest(digest, pc.list_flatten(values))
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        digest.update(np.asarray(pc.binary_length(values)).tobytes())
+        _, offsets, data = values.buffers()
+        if len(values) and data is not None:
+            ends = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+            digest.update(memoryview(data)[ends[0] : ends[-1]])
+    else:
+        digest.update(np.asarray(values).tobytes())

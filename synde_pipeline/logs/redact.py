@@ -7,13 +7,17 @@ trajectory, so that who wrote to whom, and which argument came from where, can s
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from synde_pipeline.errors import InputError
+from synde_pipeline.logs.parquet import from_table, to_table
 from synde_pipeline.logs.sensitive import spans_of
+from synde_pipeline.logs.suspects import suspects_in
 from synde_pipeline.records import Step, Trajectory, canonical_json
 
 ALLOWED = "redaction-allow.txt"
@@ -132,13 +136,43 @@ def redact_trajectory(trajectory: Trajectory, allowed: Allowed = NOTHING) -> tup
     return redact_with(redactor, trajectory), redactor.counts
 
 
-def redact_with(redactor: Redactor, trajectory: Trajectory) -> Trajectory:
-    """Redact a trajectory by a redactor, which then knows what it found."""
-    update = {"task": redactor.text(trajectory.task), "system": redactor.text(trajectory.system)}
-    steps = tuple(_step(redactor, step) for step in trajectory.steps)
-    return trajectory.model_copy(update={**update, "steps": steps}) if redactor.counts else trajectory
+def redact_with(redactor: Redactor, run: Trajectory, suspects: Collection[str] | None = None) -> Trajectory:
+    """Redact a trajectory by a redactor, which then knows what it found.
+
+    Args:
+        redactor: knows the placeholders that equal secrets have.
+        run: whose texts.
+        suspects: its texts that may hold something, see `suspects`; None: all of them.
+    """
+    update = _clean(redactor, run, ("task", "system"), suspects)
+    names = ("state", "reasoning", "result", "arguments")
+    steps = tuple(step.model_copy(update=_clean(redactor, step, names, suspects)) for step in run.steps)
+    return run.model_copy(update={**update, "steps": steps}) if redactor.counts else run
 
 
-def _step(redactor: Redactor, step: Step) -> Step:
-    texts = {name: redactor.text(getattr(step, name)) for name in ("state", "reasoning", "result")}
-    return step.model_copy(update={**texts, "arguments": redactor.arguments(step.arguments)})
+def _clean(
+    redactor: Redactor, record: Trajectory | Step, names: Iterable[str], suspects: Collection[str] | None
+) -> dict[str, str]:
+    texts = {name: getattr(record, name) for name in names}
+    return {
+        name: redactor.arguments(text) if name == "arguments" else redactor.text(text)
+        for name, text in texts.items()
+        if suspects is None or text in suspects
+    }
+
+
+def redact_table(table: pa.Table, allowed: Allowed = NOTHING) -> tuple[pa.Table, Counter[str]]:
+    """Redact raw logs; of the rows, which come back in another order, only those that are suspected are looked at.
+
+    Returns:
+        The table, and kind -> how many were replaced.
+    """
+    rows, suspects = suspects_in(table)
+    if not suspects:
+        return table, Counter()
+    clean, counts = [], Counter[str]()
+    for run in from_table(table.filter(pa.array(rows))):
+        redactor = Redactor(allowed)
+        clean.append(redact_with(redactor, run, suspects))
+        counts += redactor.counts
+    return pa.concat_tables([table.filter(pa.array(~rows)), to_table(clean)]), counts

@@ -1,10 +1,19 @@
-"""A day's landing lines -> its raw logs: validated, deduplicated, redacted; nothing is lost without a count."""
+"""A day's landing lines -> its raw logs: validated, deduplicated, redacted; nothing is lost without a count.
+
+Rows stay columns all the way: only those that repeat a uid, carry a late label or may hold a secret become records.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
+from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+
+from synde_pipeline.logs.columns import BLOCK_BYTES, Rows, rows_of_lines
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.labels import Labels, labels_hash, labels_in
 from synde_pipeline.logs.landing import (
@@ -16,8 +25,8 @@ from synde_pipeline.logs.landing import (
     landing_files,
     uid_hash,
 )
-from synde_pipeline.logs.reading import parse_line
-from synde_pipeline.logs.redact import ALLOWED, NOTHING, Allowed, redact_trajectory
+from synde_pipeline.logs.parquet import TRAJECTORIES, from_table, pc, to_table
+from synde_pipeline.logs.redact import ALLOWED, NOTHING, Allowed, redact_table, redact_trajectory
 from synde_pipeline.logs.tombstones import NONE, REASON, Tombstones, tombstones
 from synde_pipeline.records import Trajectory, content_hash
 from synde_pipeline.storage import Warehouse
@@ -30,7 +39,8 @@ class DayLogs:
     n_in + moved in = kept + duplicates + superseded + quarantined + pending + moved out (law 5).
     """
 
-    kept: list[Trajectory] = field(default_factory=list)
+    table: pa.Table = field(default_factory=TRAJECTORIES.empty_table)
+    """The rows that are kept, by uid."""
     superseded: list[Trajectory] = field(default_factory=list)
     quarantined: list[BadRow] = field(default_factory=list)
     n_in: int = 0
@@ -49,11 +59,16 @@ class DayLogs:
     """Kind -> what was replaced in the kept rows."""
 
     @property
+    def kept(self) -> list[Trajectory]:
+        """The rows that are kept, as records."""
+        return from_table(self.table)
+
+    @property
     def counts(self) -> dict[str, int]:
         """The ledger that must add up, plus how many secrets were replaced."""
         return {
             "rows_in": self.n_in,
-            "rows_out": len(self.kept),
+            "rows_out": len(self.table),
             "duplicates": self.n_duplicates,
             "superseded": len(self.superseded),
             "quarantined": len(self.quarantined),
@@ -94,20 +109,14 @@ def read_day(warehouse: Warehouse, day: date) -> DayLogs:
     """Read a day's landing files, validate them, and put labels where they belong."""
     result = _own(warehouse, day)
     labels = labels_in(warehouse)
-    kept = []
-    for run in result.kept:
-        label = labels.last.get(uid_hash(run.trace_uid))
-        if label is None:
-            kept.append(run)
-            continue
-        result.relabelled.append(run)
-        if label.day > day:
-            result.n_moved_out += 1
-        else:
-            kept.append(label.on(run))
+    rest, labelled = _split(result.table, lambda uid: uid_hash(uid) in labels.last)
+    result.relabelled = from_table(labelled)
+    said = [(labels.last[uid_hash(run.trace_uid)], run) for run in result.relabelled]
+    staying = [label.on(run) for label, run in said if label.day <= day]
+    result.n_moved_out = len(said) - len(staying)
     moved, result.n_labels_waiting = _moved_in(warehouse, day, labels)
     result.n_moved_in = len(moved)
-    result.kept = sorted([*kept, *moved], key=lambda run: run.trace_uid)
+    result.table = _by_uid(rest, to_table([*staying, *moved]))
     result.n_labels = labels.n_rows.get(day, 0)
     result.quarantined += labels.bad.get(day, ())
     result.n_in += len(labels.bad.get(day, ()))
@@ -116,9 +125,10 @@ def read_day(warehouse: Warehouse, day: date) -> DayLogs:
 
 def _own(warehouse: Warehouse, day: date) -> DayLogs:
     """What a day's own files hold, without labels."""
-    files = [path.read_bytes() for path in landing_files(warehouse, day)]
     allowed = Allowed.in_folder(warehouse.root / ARTEFACT)
-    return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse), allowed)
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("rb")) for path in landing_files(warehouse, day)]
+        return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse), allowed)
 
 
 def _moved_in(warehouse: Warehouse, day: date, labels: Labels) -> tuple[list[Trajectory], int]:
@@ -133,13 +143,13 @@ def _moved_in(warehouse: Warehouse, day: date, labels: Labels) -> tuple[list[Tra
         here = wanted & day_index(warehouse, other).keys()
         wanted -= here
         if other < day and here:  # a run of a later day takes its label there
-            runs = [run for run in _own(warehouse, other).kept if uid_hash(run.trace_uid) in here]
-            found += [coming[uid_hash(run.trace_uid)].on(run) for run in runs]
+            _, moving = _split(_own(warehouse, other).table, lambda uid, here=here: uid_hash(uid) in here)
+            found += [coming[uid_hash(run.trace_uid)].on(run) for run in from_table(moving)]
     return found, len(wanted)
 
 
 def validate_day(
-    files: Iterable[bytes],
+    files: Iterable[BinaryIO],
     day: date,
     earlier: Mapping[str, set[str]],
     stones: Tombstones = NONE,
@@ -151,57 +161,80 @@ def validate_day(
     holds stays there.
     """
     result = DayLogs()
-    contents: dict[str, dict[str, Trajectory]] = {}  # uid -> content hash -> trajectory
-    for data in files:
-        *lines, tail = data.split(b"\n")
-        if tail.strip():  # a growing file: its last line has no end yet
-            result.n_in += 1
-            result.n_pending += 1
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            result.n_in += 1
-            parsed = parse_line(line, number)
-            if isinstance(parsed, BadRow):
-                result.quarantined.append(parsed)
-            elif bad := _refused(parsed, BadRow(number, "", line), day, stones):
-                result.quarantined.append(bad)
-            elif _is_known(parsed, contents, earlier):
-                result.n_duplicates += 1
-            else:
-                contents.setdefault(parsed.trace_uid, {})[parsed.content_hash] = parsed
+    rows = pa.concat_tables([result.table, *(table for file in files for table in _rows_in(result, file, day, stones))])
     result.quarantined.sort(key=lambda bad: (bad.raw, bad.row))
-    _settle(result, contents, earlier, allowed)
+    n_of_uid = Counter(rows["trace_uid"].to_pylist())
+    new, known = _split(rows, lambda uid: n_of_uid[uid] > 1 or uid_hash(uid) in earlier)
+    settled, lost = _settled(result, from_table(known), earlier)
+    table, result.redacted = redact_table(pa.concat_tables([new, to_table(settled)]), allowed)
+    result.table = _by_uid(table)
+    result.superseded = [redact_trajectory(run, allowed)[0] for run in lost]
     return result
 
 
-def _refused(new: Trajectory, row: BadRow, day: date, stones: Tombstones) -> BadRow | None:
-    """Why a valid row does not become a raw log, if it does not."""
-    if stones.holds(new.trace_uid):
-        return BadRow(row.row, REASON, b"")
-    if new.day != day:
-        return BadRow(row.row, f"row says day {new.day}, but lies in the landing folder of {day}", row.raw)
-    return None
+def _rows_in(result: DayLogs, file: BinaryIO, day: date, stones: Tombstones) -> Iterator[pa.Table]:
+    """The valid rows of a file, block by block; all others are counted."""
+    first = 0
+    while lines := file.readlines(BLOCK_BYTES):
+        if not lines[-1].endswith(b"\n") and lines.pop().strip():  # a growing file: its last line has no end yet
+            result.n_in += 1
+            result.n_pending += 1
+        lines = [line[:-1] for line in lines]
+        found = rows_of_lines(lines)
+        result.n_in += len(found.table) + len(found.bad)
+        result.quarantined += [BadRow(first + bad.row, bad.reason, bad.raw) for bad in found.bad]
+        yield _in_place(result, found, first, lines, day, stones)
+        first += len(lines)
 
 
-def _is_known(new: Trajectory, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]]) -> bool:
-    value = new.content_hash
-    return value in contents.get(new.trace_uid, ()) or value[:16] in earlier.get(uid_hash(new.trace_uid), ())
+def _in_place(
+    result: DayLogs, found: Rows, first: int, lines: Sequence[bytes], day: date, stones: Tombstones
+) -> pa.Table:
+    """A block's rows less those that were removed, or lie in the folder of another day."""
+    is_kept = np.ones(len(found.table), np.bool_)
+    pairs = zip(found.table["trace_uid"].to_pylist(), found.table["day"].to_pylist(), strict=True)
+    for k, (uid, said) in enumerate(pairs):
+        is_gone, number = stones.holds(uid), int(found.numbers[k])
+        if is_gone or said != day:
+            is_kept[k] = False
+            reason = REASON if is_gone else f"row says day {said}, but lies in the landing folder of {day}"
+            result.quarantined.append(BadRow(first + number, reason, b"" if is_gone else lines[number]))
+    return found.table if is_kept.all() else found.table.filter(pa.array(is_kept))
 
 
-def _settle(
-    result: DayLogs, contents: dict[str, dict[str, Trajectory]], earlier: Mapping[str, set[str]], allowed: Allowed
-) -> None:
+def _settled(
+    result: DayLogs, runs: Iterable[Trajectory], earlier: Mapping[str, set[str]]
+) -> tuple[list[Trajectory], list[Trajectory]]:
     """Choose one content of each uid, none of a uid that an earlier day holds; the others are superseded."""
+    contents: dict[str, dict[str, Trajectory]] = {}  # uid -> content hash -> trajectory
+    for run in runs:
+        value, known = run.content_hash, contents.setdefault(run.trace_uid, {})
+        if value in known or value[:16] in earlier.get(uid_hash(run.trace_uid), ()):
+            result.n_duplicates += 1
+        else:
+            known[value] = run
+    kept, lost = [], []
     for uid, by_hash in sorted(contents.items()):
         ordered = sorted(by_hash.values(), key=_recency)
-        if uid_hash(uid) not in earlier:
-            clean, n = redact_trajectory(ordered.pop(), allowed)
-            result.kept.append(clean)
-            result.redacted += n
-        result.superseded += [redact_trajectory(item, allowed)[0] for item in ordered]
+        if ordered and uid_hash(uid) not in earlier:
+            kept.append(ordered.pop())
+        lost += ordered
+    return kept, lost
 
 
 def _recency(trajectory: Trajectory) -> tuple[float, str]:
     end = trajectory.ended_at or trajectory.started_at
     return (end.timestamp() if end else float("-inf"), trajectory.content_hash)
+
+
+def _by_uid(*tables: pa.Table) -> pa.Table:
+    table = pa.concat_tables(tables)
+    return table.take(pc.sort_indices(table["trace_uid"])).combine_chunks()
+
+
+def _split(table: pa.Table, is_meant: Callable[[str], bool]) -> tuple[pa.Table, pa.Table]:
+    """Rows of whose uid something does not hold, and those of which it does."""
+    mask = pa.array([is_meant(uid) for uid in table["trace_uid"].to_pylist()], pa.bool_())
+    if not pc.any(mask).as_py():
+        return table, table.slice(0, 0)  # most days, and filtering copies
+    return table.filter(pc.invert(mask)), table.filter(mask)

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticSerializationError
 
 from synde_pipeline.records.base import Record, UtcTime, canonical_json
 
@@ -89,8 +90,8 @@ class Trajectory(Record):
         if self.task_id.split(":")[1] != self.domain:
             raise ValueError(f"task_id {self.task_id!r} names another domain than {self.domain!r}")
         try:
-            self.canonical().encode("utf-8")
-        except UnicodeEncodeError as error:
+            self.model_dump_json()
+        except PydanticSerializationError as error:
             raise ValueError("text holds a lone surrogate, which no UTF-8 store can keep") from error
         return self
 

@@ -14,7 +14,7 @@ from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED, load_raw_logs, publish_raw_logs
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE, has_landing
-from synde_pipeline.logs.parquet import from_table, rows_of, to_table
+from synde_pipeline.logs.parquet import from_table, table_hash, to_table
 from synde_pipeline.logs.validate import accounted
 from synde_pipeline.memory.daily import DELTAS, MEMORY, publish_deltas, publish_memory
 from synde_pipeline.memory.edits import edits_hash, every_edit, purge_edits
@@ -24,7 +24,7 @@ from synde_pipeline.reflection.daily import ARTEFACT as REFLECTIONS
 from synde_pipeline.reflection.daily import reflect_again
 from synde_pipeline.removal.request import landed, parsed
 from synde_pipeline.settings import MemoryConfig
-from synde_pipeline.storage import Warehouse, rows_hash, write_atomically
+from synde_pipeline.storage import Warehouse, write_atomically
 from synde_pipeline.training.buffer import SOURCE
 from synde_pipeline.training.examples import EXAMPLES
 
@@ -98,11 +98,9 @@ def _purge_quarantine(warehouse: Warehouse, artefact: str, key: str, gone: Gone)
     n = len(table) - len(kept)
     if n:
         counts = {name: len(kept) if name == "quarantined" else value for name, value in header.counts.items()}
-        hashed = header.content_hash
-        if artefact == QUARANTINE:
-            hashed = rows_hash([{**row, "raw": row["raw"].hex()} for row in kept])
-        changed = header.model_copy(update={"counts": counts, "content_hash": hashed})
-        warehouse.publish_table(changed, pa.Table.from_pylist(kept, schema=table.schema.remove_metadata()))
+        left = pa.Table.from_pylist(kept, schema=table.schema.remove_metadata())
+        hashed = table_hash(left) if artefact == QUARANTINE else header.content_hash
+        warehouse.publish_table(header.model_copy(update={"counts": counts, "content_hash": hashed}), left)
     return n
 
 
@@ -181,7 +179,7 @@ def _rewrite_raw_logs(warehouse: Warehouse, day: date, gone: Gone) -> None:
         table = to_table(lost)
         old = warehouse.header(SUPERSEDED, key)
         assert old is not None  # noqa: S101 - just seen
-        warehouse.publish_table(old.model_copy(update={"content_hash": rows_hash(rows_of(lost))}), table)
+        warehouse.publish_table(old.model_copy(update={"content_hash": table_hash(table)}), table)
     counts = dict(header.counts) | {
         "rows_out": len(kept),
         "superseded": len(lost),
@@ -190,8 +188,8 @@ def _rewrite_raw_logs(warehouse: Warehouse, day: date, gone: Gone) -> None:
         "labelled": sum(item.outcome != "unknown" for item in kept),
     }
     counts["rows_in"] = accounted(counts)
-    changed = {"content_hash": rows_hash(rows_of(kept)), "counts": counts}
-    warehouse.publish_table(header.model_copy(update=changed), to_table(kept))
+    table = to_table(kept)
+    warehouse.publish_table(header.model_copy(update={"content_hash": table_hash(table), "counts": counts}), table)
 
 
 def _rewrite_examples(warehouse: Warehouse, key: str, uids: Collection[str]) -> None:

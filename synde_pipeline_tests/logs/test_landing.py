@@ -1,6 +1,7 @@
 """Landing: importing twice changes nothing, every row is accounted for (law 5), and no file name or order matters."""
 
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,7 @@ def n_rows(data: bytes) -> int:
 @given(landing_files(), earlier_contents)
 def test_every_row_comes_out_or_is_counted(warehouse, files, earlier):
     land(warehouse, [item.model_copy(update={"day": date(2024, 5, 5)}) for item in earlier])
-    found = validate_day(files, DAY, earlier_uids(warehouse, DAY))
+    found = validate_day(map(BytesIO, files), DAY, earlier_uids(warehouse, DAY))
     counts = found.counts
     assert counts["rows_in"] == sum(map(n_rows, files))
     parts = ("rows_out", "duplicates", "superseded", "quarantined", "pending")
@@ -163,14 +164,14 @@ def test_neither_the_order_of_files_nor_of_their_lines_changes_the_day(files, ch
         *whole, tail = data.split(b"\n")
         chance.shuffle(whole)
         shuffled.append(b"\n".join([*whole, tail]))
-    one, other = validate_day(files, DAY, {}), validate_day(shuffled, DAY, {})
+    one, other = validate_day(map(BytesIO, files), DAY, {}), validate_day(map(BytesIO, shuffled), DAY, {})
     assert (one.kept, one.superseded, one.counts) == (other.kept, other.superseded, other.counts)
     assert [(bad.raw, bad.reason) for bad in one.quarantined] == [(bad.raw, bad.reason) for bad in other.quarantined]
 
 
 @given(st.lists(trajectories(uids=st.just("test:a")), min_size=1, max_size=5))
 def test_of_differing_contents_the_latest_end_wins_then_the_larger_hash(items):
-    found = validate_day([b"".join(line(item) + b"\n" for item in items)], DAY, {})
+    found = validate_day([BytesIO(b"".join(line(item) + b"\n" for item in items))], DAY, {})
     latest = max((item.ended_at for item in items if item.ended_at), default=None)
     candidates = [item for item in items if item.ended_at == latest]
     assert found.kept == [max(candidates, key=lambda item: item.content_hash)]

@@ -10,15 +10,16 @@ from pydantic import ValidationError
 
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.landing import quarantine_table
-from synde_pipeline.logs.parquet import QUARANTINE, TRAJECTORIES, from_table, rows_of, to_table
+from synde_pipeline.logs.parquet import QUARANTINE, TRAJECTORIES, from_table, table_hash, to_table
 from synde_pipeline.records import Trajectory
-from synde_pipeline.storage import Header, rows_hash
+from synde_pipeline.storage import Header
 from synde_pipeline_tests.helpers import DAY, step, trajectories, trajectory
 
 
 def write(warehouse, items):
-    header = Header(artefact="raw_logs", key=str(DAY), content_hash=rows_hash(rows_of(items)), counts={"n": len(items)})
-    warehouse.publish_table(header, to_table(items))
+    table = to_table(items)
+    header = Header(artefact="raw_logs", key=str(DAY), content_hash=table_hash(table), counts={"n": len(items)})
+    warehouse.publish_table(header, table)
     return warehouse.table_path("raw_logs", str(DAY))
 
 
@@ -77,3 +78,40 @@ def test_quarantine_keeps_raw_bytes_as_they_were(rows):
     table = quarantine_table("file.json", bad)
     assert table.schema == QUARANTINE
     assert [(row["row"], row["raw"]) for row in table.to_pylist()] == [(entry.row, entry.raw) for entry in bad]
+
+
+# -- content hash -----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(trajectories(), max_size=5), st.integers(0, 5), st.integers(0, 5))
+def test_a_table_s_hash_does_not_know_how_it_lies_in_memory(items, cut, skipped):
+    table = to_table(items)
+    chunked = pa.concat_tables([to_table(items[:cut]), to_table(items[cut:])])
+    sliced = pa.concat_tables([to_table(items[:skipped]), table]).slice(len(items[:skipped]))
+    taken = table.take(pa.array(range(len(items)), pa.int64()))
+    assert {
+        table_hash(one)
+        for one in (table, chunked, sliced, taken, table.filter(pa.array([True] * len(items), pa.bool_())))
+    } == {table_hash(table)}
+
+
+@given(st.lists(trajectories(), max_size=3), st.lists(trajectories(), max_size=3))
+def test_tables_have_equal_hashes_exactly_when_their_rows_are_equal(items, others):
+    ours, theirs = to_table(items), to_table(others)
+    assert (table_hash(ours) == table_hash(theirs)) == (ours.to_pylist() == theirs.to_pylist())
+
+
+@given(trajectories(), st.data())
+def test_any_changed_value_changes_the_hash(item, data):
+    row = item.model_dump(mode="python")
+    name = data.draw(st.sampled_from(["task", "reward", "trial", "started_at", "shown_memory", "steps"]))
+    other = {
+        "task": item.task + "x",
+        "reward": 2.5,
+        "trial": item.trial + 1,
+        "started_at": None if item.started_at else item.ended_at,
+        "shown_memory": (*item.shown_memory, ""),
+        "steps": (*item.steps, step(len(item.steps))),
+    }[name]
+    changed = Trajectory(**{**row, name: other})
+    assert (table_hash(to_table([changed])) == table_hash(to_table([item]))) == (changed == item)
