@@ -28,7 +28,7 @@ from synde_pipeline import (
 )
 from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError, SyndeError
-from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, spread_over
+from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, native_files, spread_over
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
@@ -82,7 +82,7 @@ def run_pipeline(
     """
     if logs is not None:
         cli_cycles.finish_removal(print if not as_json else lambda _: None)
-        imported = cli_import.imported(logs, rule=spread_over())
+        imported = cli_import.imported(native_files(logs), rule=spread_over())
         if not as_json:
             cli_import.print_import(imported)
             if imported["undated"]:
@@ -90,7 +90,8 @@ def run_pipeline(
                     f"{imported['undated']} trajectories carry no time: spread over the {UNDATED_DAYS} days ending "
                     f"{UNDATED_END}, each file evenly"
                 )
-        if not imported["trajectories"]:
+        are_labels = any(row["format"] and row["skipped"] for row in imported["files"])
+        if not imported["trajectories"] and not are_labels:
             raise InputError(
                 f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above"
             )
