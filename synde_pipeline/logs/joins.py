@@ -41,10 +41,10 @@ class Said(Record):
     score: str
     below: bool
     is_ruled: bool
+    given_at: UtcTime | None
+    """When it was given, where the file says so."""
     at: UtcTime
-    """When it was given; where the file does not say, the day of the import that met it first."""
-    is_dated: bool
-    """Whether the file says when."""
+    """When it counts from: as given, else the day of the import that met it first; right after what it replaced."""
 
     @property
     def address(self) -> str:
@@ -59,7 +59,7 @@ class Said(Record):
     @property
     def native(self) -> tuple[object, ...]:
         """What the file itself says."""
-        return self.slot, self.reward, self.label_source, self.below, self.at if self.is_dated else None
+        return self.slot, self.reward, self.label_source, self.below, self.given_at
 
     @property
     def heard(self) -> Heard:
@@ -156,14 +156,20 @@ def _said_by(warehouse: Warehouse, file: FileImport, choices: Choices, today: da
             score=label.score,
             below=label.below,
             is_ruled=label.is_ruled,
+            given_at=at,
             at=at or _midnight(today),
-            is_dated=at is not None,
         )
 
 
 def _ruled(one: Said, choices: Choices) -> Said:
     label = choices.ruled(one.heard[1])
-    return one.model_copy(update={"outcome": label.outcome, "is_ruled": True}) if label else one
+    return _ruled_again(one, label.outcome) if label else one
+
+
+def _ruled_again(one: Said, outcome: Outcome) -> Said:
+    """With the outcome of a rule; where another rule had said otherwise, from right after that on."""
+    is_changed = one.is_ruled and one.outcome != outcome
+    return one.model_copy(update={"outcome": outcome, "is_ruled": True, "at": one.at + _TICK * is_changed})
 
 
 def _together(kept: list[Said], new: list[Said]) -> list[Said]:
@@ -182,9 +188,8 @@ def _together(kept: list[Said], new: list[Said]) -> list[Said]:
 def _as_known(one: Said, before: list[Said]) -> Said:
     same = next((old for old in before if old.native == one.native), None)
     if same is not None:
-        ruling = one if one.is_ruled else same
-        return same.model_copy(update={"outcome": ruling.outcome, "is_ruled": ruling.is_ruled})
-    if one.is_dated or not before:
+        return _ruled_again(same, one.outcome) if one.is_ruled else same
+    if one.given_at or not before:
         return one
     return one.model_copy(update={"at": max(one.at, max(old.at for old in before) + _TICK)})
 

@@ -178,9 +178,9 @@ class DraftRow:
     number: int
     row: Any
     draft: Draft
-    label_key: str
+    label_key: str = ""
     label: Label | None = None
-    """Of another file, where it is in the draft."""
+    """Of another file or of a person's rule, where it is in the draft."""
 
 
 def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Choices) -> None:
@@ -197,15 +197,26 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
         if importer.known and isinstance(row, dict):
             result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
-            scores = importer.scores(row)
-            draft = choices.applied(importer.parse(row, content, result.path), row, scores)
-            for name, value in scores.items():
-                result.scores.setdefault(name, []).append(value)
-            result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
-            if word := importer.missing(draft):
+            one = _chosen(DraftRow(number, row, importer.parse(row, content, result.path)), importer, choices, result)
+            result.drafts.append(one)
+            if word := importer.missing(one.draft):
                 result.missing[word] += 1
         except REFUSED as error:
             result.bad.append(bad_row(number, row, error))
+
+
+def _chosen(one: DraftRow, importer: Importer, choices: Choices, result: FileImport) -> DraftRow:
+    """A run as the person wants it; an outcome by their rule is a label, which may change when the rule does."""
+    scores = importer.scores(one.row)
+    draft = choices.applied(one.draft, one.row, scores)
+    for name, value in scores.items():
+        result.scores.setdefault(name, []).append(value)
+    key, label = importer.label_key(one.row, draft), None
+    if choices.outcome is not None and draft.outcome != one.draft.outcome:
+        given = (key or draft.trace_uid, draft.outcome, draft.label_source, draft.reward, choices.outcome.name)
+        label = Label(*given, is_ruled=True)
+        result.labels.append(label)
+    return replace(one, draft=draft, label_key=key, label=label)
 
 
 def _labelled(one: DraftRow, path: Path, said: list[Heard], choices: Choices) -> DraftRow:
@@ -243,8 +254,9 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
             values |= {"trace_uid": safe_id(one.draft.trace_uid, 1), "task_id": safe_id(one.draft.task_id, 2)}
             run = Trajectory(**values)
             result.trajectories.append(run)
-            if one.label_key:
-                result.keys[run.content_hash] = RunKey.of(run, one.label_key, result.path, one.label)
+            if one.label_key or one.label or run.outcome == "unknown":
+                key = one.label_key or one.draft.trace_uid
+                result.keys[run.content_hash] = RunKey.of(run, key, result.path, one.label)
         except (ValidationError, OverflowError, UnicodeEncodeError) as error:
             result.bad.append(bad_row(one.number, one.row, error))
     result.drafts = []

@@ -25,11 +25,11 @@ class RunKey(Record):
     day: date
     """Whose folder holds it."""
     key: str
-    """Hash of what `Importer.label_key` calls it."""
+    """Hash of what `Importer.label_key` calls it, else of its native uid."""
     path: str
     """Its native file, absolute."""
     bare: str
-    """Short hash of its content without a label of another file: read again with one, it is no other run."""
+    """Short hash of its content without a label of another file or a rule: read again with one, it is no other run."""
     outcome: Outcome
     reward: float | None
     label_source: LabelSource
@@ -44,7 +44,7 @@ class RunKey(Record):
             run: as it will be landed.
             key: what labels call it.
             path: the native file.
-            label: of another file, where the run carries one.
+            label: of another file or of a rule, where the run carries one.
         """
         bare = run.model_copy(update=_UNSAID) if label else run
         return cls(

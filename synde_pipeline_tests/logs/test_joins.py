@@ -175,6 +175,27 @@ def test_a_rule_given_with_the_runs_reaches_scores_that_wait_and_no_other_runs(t
     }
 
 
+CHAT = {
+    "messages": [{"role": "user", "content": "Water bed 3."}, {"role": "assistant", "content": "Done."}],
+    "timestamp": "2025-03-01T10:00:00Z",
+    "metadata": {"quality": 4},
+}
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["in its row", "in another file"])
+def test_a_rule_that_a_person_thinks_of_later_and_changes_labels_the_same_run(tmp_path, warehouse, is_elsewhere):
+    native = trace() if is_elsewhere else CHAT
+    put(tmp_path / "logs" / "run.jsonl", native)
+    if is_elsewhere:
+        put(tmp_path / "logs" / "scores.json", [score("quality", 4, timestamp=AT)])
+    taken_in(warehouse, tmp_path / "logs")
+    for rule, outcome in ((">=5", "failure"), (">=4", "success"), (">=5", "failure"), (">=5", "failure")):
+        assert taken_in(warehouse, tmp_path / "logs", rule=f"score:quality{rule}").n_waiting == 0
+        assert [row[1] for row in runs(warehouse).values()] == [outcome]
+        assert taken_in(warehouse, tmp_path / "logs", LATER).n_labels == 0
+    assert sum(len(read_day(warehouse, day).superseded) for day in landing_days(warehouse)) == 0
+
+
 def test_a_trials_result_labels_the_runs_of_its_folder_alone(tmp_path, warehouse):
     step = {"step_id": 1, "source": "user", "message": "Water bed 3.", "timestamp": "2025-03-01T10:00:00Z"}
     act = {"step_id": 2, "source": "agent", "message": "Done.", "timestamp": "2025-03-01T10:00:01Z"}
