@@ -57,7 +57,8 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
     known = _all_uids(warehouse, landing_days(warehouse))
     keys = run_keys(warehouse.root / ARTEFACT) if found.keys else []
-    bare = {(row.trace_uid, row.bare) for row in keys}
+    # Landing expires: keys that outlive their rows make no run known.
+    bare = {(row.trace_uid, row.bare) for row in keys if uid_hash(row.trace_uid) in known}
     for day, trajectories in by_day.items():
         # Of a file that grew only what is new is filed again, and no run because of a label that came to it.
         each = {(one.trace_uid, one.content_hash): one for one in trajectories}

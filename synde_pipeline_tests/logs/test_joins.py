@@ -113,6 +113,17 @@ def test_a_folder_whose_scores_came_later_holds_no_run_twice(tmp_path, warehouse
     assert sum(len(read_day(warehouse, day).superseded) for day in landing_days(warehouse)) == 0
 
 
+def test_a_run_whose_landing_file_expired_is_landed_again_and_takes_its_label(tmp_path, warehouse):
+    run = put(tmp_path / "run.json", trace())
+    taken_in(warehouse, run)
+    for path in (warehouse.root / "landing").glob("day=*/*.jsonl"):
+        path.unlink()
+    taken_in(warehouse, put(tmp_path / "scores.json", [score("correct", 0, "BOOLEAN", timestamp=AT)]))
+    assert runs(warehouse) == {}
+    taken_in(warehouse, run)
+    assert runs(warehouse) == {"langfuse:t-1": ("2025-03-04", "failure", "judge")}
+
+
 @pytest.mark.parametrize("turn", [1, -1])
 @pytest.mark.parametrize(
     ("one", "other", "outcome"),
