@@ -28,7 +28,7 @@ from synde_pipeline import (
 )
 from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError, SyndeError
-from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, spread_over
+from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, native_files, spread_over
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
 
@@ -78,11 +78,11 @@ def run_pipeline(
 
     Only what changed is done again. Undated logs are spread over the 14 days ending 2025-01-14, each file evenly; use
     `synde import --start-day --per-day` first for another rule. JSON keys: days, left_stale (days that wait for calls
-    of a language model), cycles, report, report_path.
+    of a language model), cycles, report, report_path, labels {runs, labelled, judged {outcome: runs}}.
     """
     if logs is not None:
         cli_cycles.finish_removal(print if not as_json else lambda _: None)
-        imported = cli_import.imported(logs, rule=spread_over())
+        imported = cli_import.imported(native_files(logs), rule=spread_over())
         if not as_json:
             cli_import.print_import(imported)
             if imported["undated"]:
@@ -90,7 +90,8 @@ def run_pipeline(
                     f"{imported['undated']} trajectories carry no time: spread over the {UNDATED_DAYS} days ending "
                     f"{UNDATED_END}, each file evenly"
                 )
-        if not imported["trajectories"]:
+        are_labels = any(row["format"] and row["skipped"] for row in imported["files"])
+        if not imported["trajectories"] and not are_labels:
             raise InputError(
                 f"no trajectory in {logs}", expected="logs in a known format", remedy="see the lines above"
             )
@@ -106,20 +107,31 @@ def run_pipeline(
         summary = run(load().without_calls() if no_llm else load(), say=say)
     if as_json:
         days = {name: [str(day) for day in getattr(summary, name)] for name in ("days", "left_stale")}
-        print_json({**days, "cycles": summary.cycles, "report": summary.report, "report_path": summary.report_path})
+        told = {name: getattr(summary, name) for name in ("cycles", "report", "report_path", "labels")}
+        print_json(days | told)
     else:
         _print_run(summary)
 
 
 def _print_run(summary: Any) -> None:
-    from synde_pipeline.evaluation.report import text_table
+    from synde_pipeline.evaluation.unlabelled import told_of_labels
 
     print(f"{len(summary.days)} days and {len(summary.cycles)} training cycles were brought up to date")
     if summary.left_stale:
         print(f"{len(summary.left_stale)} days wait for calls of a language model, which were switched off")
     if summary.report is None:
         print("no training cycle yet: no domain has enough examples (see `synde status`, SYNDE_CYCLE_THRESHOLD)")
-        return
+    else:
+        _print_report(summary)
+    told = told_of_labels(summary.labels)
+    if told["sentences"]:
+        print("\n" + "\n".join(told["sentences"]))
+        print("\n".join(f"  {case}:\n    {command}" for case, command in told["commands"]))
+
+
+def _print_report(summary: Any) -> None:
+    from synde_pipeline.evaluation.report import text_table
+
     report = summary.report
     split = "time-split" if report["all_domains"]["is_time_split"] else "not time-split"
     print(f"\noffline replay of `report` tasks, all domains ({', '.join(report['all_domains']['cycles'])}), {split}")

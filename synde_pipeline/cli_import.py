@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from synde_pipeline.cli_words import AsJson, print_json, printable, text_table
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.choices import AS_LOGGED, Choices, ScoreRule
 from synde_pipeline.logs.importers.registry import importers
+from synde_pipeline.logs.joins import join_labels
 from synde_pipeline.logs.landing import Filed, file_import
 from synde_pipeline.logs.reading import DayRule, FileImport, fixed_per_day, native_files, read_files, spread_over
 from synde_pipeline.records import Trajectory
@@ -60,8 +61,10 @@ def import_logs(
 ) -> None:
     """Import native agent logs into landing; a file or folder that grew adds only what is new.
 
-    Bad rows go to quarantine with their reason. JSON keys: files [file, format, trajectories, labelled, success,
-    quarantined, duplicates, undated, dropped_fields, unknown_fields, missing, skipped], and totals of the same names.
+    Bad rows go to quarantine with their reason. Labels may come in other files, on other days, before or after their
+    runs. JSON keys: files [file, format, trajectories, labelled, success, quarantined, duplicates, undated,
+    dropped_fields, unknown_fields, missing, scores {name: {n, min, max}}, skipped], and totals of the same names;
+    labels (runs imported before that got one now), labels_waiting (of runs that are not imported yet).
     With --formats: formats [name, identity, time, domain, task, steps, outcome, label_source, ground_truth, dropped].
     """
     if formats:
@@ -77,29 +80,31 @@ def import_logs(
         _look(path, log_format, rule, choices, as_json=as_json)
         return
     seen = _stamps(path)  # before anything is read: what changes meanwhile is read again
-    result = imported(path, log_format, rule, choices)
+    result = imported(list(seen), log_format, rule, choices)
     _say(result, as_json)
     while follow:
         time.sleep(follow)
-        now = _stamps(path)
-        if now != seen:
-            seen = now
-            _say(imported(path, log_format, rule, choices), as_json)
+        before, seen = seen, _stamps(path)
+        # What other files say of a run, or of whose runs a file speaks, is kept: only what changed is read again.
+        if changed := [file for file, stamp in seen.items() if before.get(file) != stamp]:
+            _say(imported(changed, log_format, rule, choices), as_json)
     if not result["trajectories"] and not all(row["skipped"] for row in result["files"]):
         raise typer.Exit(1)
 
 
 def imported(
-    path: Path, log_format: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+    files: Sequence[Path], log_format: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
 ) -> dict[str, Any]:
-    """File what a path holds; returns the rows and totals of the JSON contract."""
+    """File what native files hold; returns the rows and totals of the JSON contract."""
     settings = load()
     warehouse = Warehouse(settings.warehouse)
     today = datetime.now(UTC).date()
-    rows = []
-    for found in _read(path, log_format, rule, choices):
+    rows, seen = [], []
+    for found in _read(files, log_format, rule, choices):
         rows.append(_row(found, file_import(warehouse, found, settings.start_day, today)))
-    return _with_totals(rows)
+        seen.append(found.without_runs())
+    joined = join_labels(warehouse, seen, choices, today)
+    return _with_totals(rows) | {"labels": joined.n_labels, "labels_waiting": joined.n_waiting}
 
 
 def print_import(result: dict[str, Any], done: str = "imported") -> None:
@@ -124,10 +129,15 @@ def print_import(result: dict[str, Any], done: str = "imported") -> None:
         f"{result['trajectories'] - result['duplicates']} trajectories {done}, {result['duplicates']} known already, "
         f"{result['quarantined']} rows quarantined"
     )
+    if result["labels"]:
+        print(f"{result['labels']} runs that were imported before were labelled: `synde run` takes it up")
+    if result["labels_waiting"]:
+        print(f"{result['labels_waiting']} labels wait for runs that are not imported yet")
 
 
-def _read(path: Path, log_format: str | None, rule: DayRule | None, choices: Choices) -> Iterator[FileImport]:
-    files = native_files(path)
+def _read(
+    files: Sequence[Path], log_format: str | None, rule: DayRule | None, choices: Choices
+) -> Iterator[FileImport]:
     with tqdm(total=len(files), desc="import", unit="file", disable=None, leave=False) as bar:
         for found in read_files(files, forced=log_format, rule=rule, choices=choices):
             yield found
@@ -147,8 +157,14 @@ def _row(found: FileImport, filed: Filed | None) -> dict[str, Any]:
         "dropped_fields": list(found.dropped),
         "unknown_fields": dict(found.unknown),
         "missing": dict(found.missing),
+        "scores": {name: _range(values) for name, values in sorted(found.scores.items())},
         "skipped": found.skipped,
     }
+
+
+def _range(values: Iterable[float]) -> dict[str, float]:
+    values = list(values)
+    return {"n": len(values), "min": min(values), "max": max(values)}
 
 
 def _with_totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -167,12 +183,12 @@ def _say(result: dict[str, Any], as_json: bool) -> None:
 
 def _look(path: Path, log_format: str | None, rule: DayRule | None, choices: Choices, *, as_json: bool) -> None:
     rows, first, missing, reasons = [], None, Counter[str](), Counter[str]()
-    for found in _read(path, log_format, rule or spread_over(), choices):
+    for found in _read(native_files(path), log_format, rule or spread_over(), choices):
         rows.append(_row(found, None))
         missing += found.missing
         reasons.update(bad.reason for bad in found.bad)
         first = first or next((one for one in found.trajectories if one.steps), None)
-    result = _with_totals(rows)
+    result = _with_totals(rows) | {"labels": 0, "labels_waiting": 0}
     if as_json:
         print_json(result)
         return
@@ -182,14 +198,27 @@ def _look(path: Path, log_format: str | None, rule: DayRule | None, choices: Cho
     unlabelled = result["trajectories"] - result["labelled"]
     if unlabelled:
         print(
-            f"{unlabelled} of {result['trajectories']} carry no label: a judge reads them (`synde run`), or say which "
-            "score means success (--outcome 'score:NAME>=0.5')"
+            f"{unlabelled} of {result['trajectories']} carry no label: say which score means success (--outcome "
+            "'score:NAME>=0.5'), let a judge read them (SYNDE_JUDGE), or label them (synde label)"
         )
+    _print_scores(row["scores"] for row in rows)
     for reason, n in [*missing.most_common(), *reasons.most_common(N_SHOWN)]:
         print(f"{n} x {reason}")
     if result["undated"]:
         print(f"{result['undated']} carry no time: give --start-day and --per-day")
     print("nothing was written (--dry-run)")
+
+
+def _print_scores(files: Iterable[dict[str, dict[str, float]]]) -> None:
+    """How often each score is there, and between which values: what a rule may be about."""
+    known: dict[str, dict[str, float]] = {}
+    for scores in files:
+        for name, new in scores.items():
+            old = known.get(name, new | {"n": 0})
+            low, high = min(old["min"], new["min"]), max(old["max"], new["max"])
+            known[name] = {"n": old["n"] + new["n"], "min": low, "max": high}
+    for name, found in sorted(known.items(), key=lambda pair: (-pair[1]["n"], pair[0]))[:N_SHOWN]:
+        print(f"  score {_short(name)}: {found['n']} times, {found['min']:g} to {found['max']:g}")
 
 
 def _print_steps(run: Trajectory) -> None:

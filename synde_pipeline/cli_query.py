@@ -13,9 +13,10 @@ from synde_pipeline.storage import Warehouse
 def show_status(as_json: AsJson = False) -> None:
     """Say what is in the warehouse.
 
-    JSON keys: trajectories, successes, labelled, quarantined, superseded, reflections, stale_reflections (days whose
-    reflections are missing or follow other logs or settings), memory_items, examples, cycles,
-    cycles_due, adapters, models, base, champion, latest_report.
+    JSON keys: trajectories, successes, labelled, labels_waiting (of runs that were not imported yet), labels_too_late
+    (of runs whose landing files are gone: import these again), quarantined, superseded, reflections, stale_reflections
+    (days whose reflections are missing or follow other logs or settings), memory_items, examples, cycles, cycles_due,
+    adapters, models, base, champion, latest_report.
     """
     from synde_pipeline.evaluation.status import status
 

@@ -26,7 +26,9 @@ from synde_pipeline.evaluation.status import status
 from synde_pipeline.laboratory import base_data_for, report_of, scribe_for
 from synde_pipeline.lease import lease
 from synde_pipeline.llm import Llm
+from synde_pipeline.logs.choices import AS_LOGGED
 from synde_pipeline.logs.daily import publish_raw_logs
+from synde_pipeline.logs.joins import join_labels
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.logger import LandingWriter
@@ -170,12 +172,13 @@ class DualLearningSystem:
             raise InputError(f"a trajectory of {day}", expected=f"{first} to {last}", remedy="set SYNDE_START_DAY")
 
     def _import(self, path: Path, rule: DayRule | None) -> tuple[set[date], int]:
-        today, days, n_bad = datetime.now(UTC).date(), set[date](), 0
+        today, days, n_bad, seen = datetime.now(UTC).date(), set[date](), 0, []
         for found in read_files(native_files(path), rule=rule):
             filed = file_import(self.warehouse, found, self.settings.start_day, today)
             days |= filed.days
             n_bad += len(filed.bad)
-        return days, n_bad
+            seen.append(found.without_runs())
+        return days | join_labels(self.warehouse, seen, AS_LOGGED, today).days, n_bad
 
     def _materialise(self, day: date, llm: Llm) -> Any:
         header = publish_raw_logs(self.warehouse, day)

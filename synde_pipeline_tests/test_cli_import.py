@@ -10,6 +10,7 @@ import time
 import pytest
 
 from synde_pipeline_tests.helpers import synde, synde_json
+from synde_pipeline_tests.logs.test_langfuse import EXPORT, TRACE, score
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU2, tau_trial
 
 RULE = ("--start-day", "2025-02-01", "--per-day", "20")
@@ -73,8 +74,12 @@ def test_a_file_that_grew_adds_only_what_is_new(tmp_path):
 
 
 def test_follow_imports_what_comes_until_it_is_interrupted(tmp_path):
-    path = tmp_path / "runs.json"
-    words = ("import", written(path, said("one")), *RULE, "--follow", "1")
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "runs.json"
+    written(path, said("one"))
+    written(folder / "others.json", said("other", trial=2))
+    words = ("import", str(folder), *RULE, "--follow", "1", "--json")
     command = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", *words]
     landing = tmp_path / "warehouse" / "landing"
 
@@ -84,15 +89,37 @@ def test_follow_imports_what_comes_until_it_is_interrupted(tmp_path):
             time.sleep(0.2)
         assert sum(1 for _ in landing.glob("day=*/*.jsonl")) == n
 
-    with subprocess.Popen(command, env=os.environ | {"SYNDE_HOME": str(tmp_path)}, stderr=subprocess.PIPE) as process:
+    told = tmp_path / "told"
+    env = os.environ | {"SYNDE_HOME": str(tmp_path)}
+    with told.open("w") as out, subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.PIPE) as process:
         try:
-            wait_for(1)
-            written(path, said("one"), said("two", trial=1))
             wait_for(2)
+            written(path, said("one"), said("two", trial=1))
+            wait_for(3)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             assert b"Traceback" not in process.communicate(timeout=60)[1]
         finally:
             process.kill()
+    text, read, decoder = told.read_text("utf-8").strip(), [], json.JSONDecoder()
+    while text:
+        found, end = decoder.raw_decode(text)
+        read.append([row["file"].rpartition("/")[2] for row in found["files"]])
+        text = text[end:].strip()
+    assert read == [["others.json", "runs.json"], ["runs.json"]]  # what did not change is not read again
+
+
+def test_ids_that_hold_personal_data_are_hashed_and_still_name_the_same_run(tmp_path):
+    rows = [row | {"traceId": MAIL} for row in EXPORT["observations"]]
+    (tmp_path / "run.json").write_text(json.dumps({"trace": TRACE | {"id": MAIL}, "observations": rows}))
+    (tmp_path / "scores.json").write_text(json.dumps([score("correct", 1, "BOOLEAN", traceId=MAIL)]))
+    found = synde_json("import", str(tmp_path / "run.json"), "--task-id", "trace.id", home=tmp_path)
+    assert (found["trajectories"], found["labels_waiting"]) == (1, 0)
+    assert synde_json("import", str(tmp_path / "scores.json"), home=tmp_path)["labels"] == 1
+    synde("import", str(tmp_path / "run.json"), "--task-id", "trace.id", home=tmp_path)
+    files = [path for path in (tmp_path / "warehouse" / "landing").rglob("*") if path.is_file()]
+    assert not [path.name for path in files if MAIL.encode() in path.read_bytes()]
+    assert sum(len(path.read_bytes().splitlines()) for path in files if path.parent.name == "day=2025-03-01") == 4
 
 
 def test_a_folder_of_files_that_are_no_logs_is_no_failure(tmp_path):

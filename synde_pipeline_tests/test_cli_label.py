@@ -1,6 +1,7 @@
 """`synde label` as a person uses it: the run moves to the label's day, those days alone are made again."""
 
 import json
+import shutil
 
 import pytest
 
@@ -15,6 +16,52 @@ def imported(tmp_path):
     synde("import", str(TAU2), home=tmp_path)
     synde("run", home=tmp_path, SYNDE_PRETRAIN_STEPS="2", SYNDE_CYCLE_THRESHOLD="100000")
     return tmp_path
+
+
+CHAT = {"messages": [{"role": "user", "content": "Water bed 3."}, {"role": "assistant", "content": "Done."}]}
+FAST = {"SYNDE_PRETRAIN_STEPS": "2", "SYNDE_CYCLE_THRESHOLD": "100000"}
+
+
+def chats(path, n=3):
+    """Runs of three days that nobody judged, with a number that a rule may be about."""
+    rows = [CHAT | {"timestamp": f"2025-03-0{k + 1}T10:00:00Z", "metadata": {"quality": k}} for k in range(n)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(path)
+
+
+def test_logs_without_a_label_end_in_words_on_what_one_would_add_and_the_commands_work(tmp_path):
+    path = chats(tmp_path / "chats.jsonl")
+    told = synde("run", path, home=tmp_path, **FAST).stdout
+    assert "None of 3 runs carries a label" in told
+    assert "No judge was configured" in told
+    assert "no gate" in told
+    judged = synde("run", home=tmp_path, SYNDE_JUDGE="rules", **FAST).stdout
+    assert "A judge read 3 of them: 0 success, 3 failure" in judged
+    shown = synde("import", "--dry-run", path, home=tmp_path).stdout
+    assert "score quality: 3 times, 0 to 2" in shown
+    assert synde_json("import", path, "--outcome", "score:quality>=1", home=tmp_path)["labels"] == 3
+    told = synde("run", home=tmp_path, **FAST).stdout
+    assert "carries a label" not in told
+    assert sorted(run.outcome for run in runs(tmp_path)) == ["failure", "success", "success"]
+    found = synde_json("status", home=tmp_path)
+    assert (found["trajectories"], found["labelled"], found["superseded"]) == (3, 3, 3)
+
+
+def test_status_tells_labels_that_wait_from_those_whose_runs_left_landing(tmp_path):
+    synde("import", chats(tmp_path / "chats.jsonl", 2), home=tmp_path)
+    synde("run", home=tmp_path, **FAST)
+    landing, (one, other) = tmp_path / "warehouse" / "landing", runs(tmp_path)
+    for uid in (one.trace_uid, other.trace_uid):
+        synde("label", uid, "success", "--at", "2025-03-05", home=tmp_path)
+    synde("run", home=tmp_path, **FAST)
+    shutil.rmtree(landing / f"day={one.day}")
+    assert synde_json("status", home=tmp_path)["labels_too_late"] == 0  # it had reached the run before
+    said = {"trace_uid": one.trace_uid, "outcome": "failure", "label_source": "human", "at": "2025-03-06T00:00:00Z"}
+    (landing / "day=2025-03-06").mkdir()
+    lines = [json.dumps(said), json.dumps(said | {"trace_uid": "nobody:1"})]
+    (landing / "day=2025-03-06" / "labels-mine.jsonl").write_text("\n".join(lines) + "\n")
+    found = synde_json("status", home=tmp_path)
+    assert (found["labels_too_late"], found["labels_waiting"]) == (1, 1)
 
 
 def runs(home):

@@ -20,6 +20,7 @@ from synde_pipeline.defs.resources import Synde
 from synde_pipeline.errors import LineageError, SyndeError
 from synde_pipeline.evaluation.arms import REPORTS
 from synde_pipeline.evaluation.due import due_cycles, is_due
+from synde_pipeline.evaluation.unlabelled import labels_of
 from synde_pipeline.lineage import check_inputs, fresh_header
 from synde_pipeline.logs.daily import is_current
 from synde_pipeline.logs.landing import landing_days
@@ -77,6 +78,8 @@ class RunSummary:
     report: dict[str, Any] | None = None
     """The latest eval report, None while no cycle is finished."""
     report_path: str | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+    """How many runs carry labels, and how a judge read the others; see `evaluation.unlabelled`."""
 
 
 @_says_interrupted
@@ -134,6 +137,7 @@ def run(
             if summary.cycles.count(cycle.key) >= MAX_ATTEMPTS and is_due(warehouse, cycle):
                 raise RunFailedError(f"cycle {cycle.key} is due again after it ran", remedy="report this as a bug")
     summary.report, summary.report_path = latest_report(warehouse)
+    summary.labels = labels_of(warehouse)
     return summary
 
 

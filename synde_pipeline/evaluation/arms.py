@@ -22,6 +22,7 @@ from synde_pipeline.evaluation.retention import Cell, Measured, Row, cell_of, se
 from synde_pipeline.evaluation.sections import Evidence, sections
 from synde_pipeline.evaluation.summary import ARMS, METRICS
 from synde_pipeline.evaluation.tasks import EvaluationSet, check_no_leak, evaluation_set, runs_of_tasks, set_of_cycle
+from synde_pipeline.evaluation.unlabelled import labels_of
 from synde_pipeline.memory.retrieve import Memory
 from synde_pipeline.models.in_play import adapters_in_play
 from synde_pipeline.models.merge import CycleModel, cycle_model, fresh_merged
@@ -77,6 +78,7 @@ def evaluate_cycle(
         "memory": _pinned(memory, chosen),
         "evaluation": _about(chosen, sums, last_day, n_checked),
         "logs": logs_by_outcome(warehouse),
+        "labels": labels_of(warehouse),
         **sections(warehouse, cycle, merged, evidence, settings, summarise=summarise),
         "task_ids": sorted(tried),
     }

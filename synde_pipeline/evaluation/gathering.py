@@ -23,6 +23,7 @@ from synde_pipeline.evaluation.gate_rule import (
 )
 from synde_pipeline.evaluation.general import forms_of, general_checks
 from synde_pipeline.evaluation.query import logs_by_outcome
+from synde_pipeline.evaluation.unlabelled import labels_of
 from synde_pipeline.evaluation.wealth import level_now
 from synde_pipeline.models.merge import MERGED
 from synde_pipeline.models.registry import Champion, Served, champion, served_hash, served_of
@@ -105,6 +106,7 @@ def refused_report(candidate: Candidate, checks: Sequence[Check]) -> dict[str, A
             "n_tasks_checked_for_leaks": 0,
         },
         "logs": logs_by_outcome(candidate.warehouse),
+        "labels": labels_of(candidate.warehouse),
         "arms": nothing,
         "differences": {},
         "all_domains": {"cycles": [cycle.key], "is_time_split": False, "arms": nothing, "differences": {}},

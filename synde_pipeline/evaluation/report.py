@@ -13,7 +13,7 @@ from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
 
-_UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs"}
+_UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs", "labels"}
 """Measured times, and what else happened to lie in the warehouse when the report was made."""
 
 

@@ -10,6 +10,7 @@ from synde_pipeline.evaluation.plots import ARM_COLOURS, bars, figure, svg
 from synde_pipeline.evaluation.retention import BASE_ROW
 from synde_pipeline.evaluation.sections import NOT_MEASURED
 from synde_pipeline.evaluation.summary import ARMS, HEADS, METRICS, TITLES, measured, with_interval
+from synde_pipeline.evaluation.unlabelled import told_of_labels
 from synde_pipeline.page import render as fill
 
 TOLD = (("dual", "none"), ("weights", "none"), ("dual", "context"))
@@ -33,6 +34,7 @@ def render(report: dict[str, Any]) -> str:
         report=report,
         gate=gate_of(report.get("gate")),
         sentences=sentences(report),
+        unlabelled=told_of_labels(report["labels"]),
         metrics=[(HEADS[metric], metric) for metric in METRICS if metric in measured(report["arms"]["none"])],
         measured=measured,
         cell=with_interval,

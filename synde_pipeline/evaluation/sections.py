@@ -19,6 +19,7 @@ Summarise = Callable[[Sequence[Tried], EvaluationConfig], dict[str, Any]]
 
 
 NOT_MEASURED: Mapping[str, Any] = {
+    "labels": None,
     "comparisons": [],
     "by_domain": {},
     "by_place": {},

@@ -9,7 +9,9 @@ from synde_pipeline.evaluation.due import due_cycles
 from synde_pipeline.evaluation.query import sql
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED
-from synde_pipeline.logs.landing import IMPORT_QUARANTINE
+from synde_pipeline.logs.joins import waiting
+from synde_pipeline.logs.labels import labels_in
+from synde_pipeline.logs.landing import IMPORT_QUARANTINE, day_index, landing_days, uid_hash
 from synde_pipeline.memory.banks import counts_as_of
 from synde_pipeline.models.compose import ADAPTERS
 from synde_pipeline.models.merge import MERGED
@@ -32,6 +34,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "trajectories": _count(warehouse, RAW_LOGS),
         "successes": _count(warehouse, RAW_LOGS, "outcome = 'success'"),
         "labelled": _count(warehouse, RAW_LOGS, "outcome <> 'unknown'"),
+        **_labels(warehouse),
         "quarantined": _count(warehouse, QUARANTINE) + _quarantined_on_import(warehouse),
         "superseded": _count(warehouse, SUPERSEDED),
         "reflections": _count(warehouse, REFLECTIONS),
@@ -45,6 +48,21 @@ def status(settings: Settings) -> dict[str, Any]:
         "base": base.info["name"] if base else None,
         "champion": {domain: found.cycle for domain, found in champion(warehouse).domains.items()} or None,
         "latest_report": str(latest.resolve()) if latest else None,
+    }
+
+
+def _labels(warehouse: Warehouse) -> dict[str, int]:
+    """Labels that wait for their runs, and those that wait in vain: without landing no raw logs are made again."""
+    labels, days = labels_in(warehouse), landing_days(warehouse)
+    homeless = labels.last.keys() - {uid for day in days for uid in day_index(warehouse, day)}
+    carried: dict[str, str] = {}
+    for key in warehouse.keys(RAW_LOGS) if homeless else ():
+        for run in warehouse.read_table(RAW_LOGS, key).select(["trace_uid", "outcome"]).to_pylist():
+            carried[uid_hash(run["trace_uid"])] = run["outcome"]
+    too_late = [uid for uid in homeless & carried.keys() if carried[uid] != labels.last[uid].outcome]
+    return {
+        "labels_waiting": waiting(warehouse) + len(homeless - carried.keys()),
+        "labels_too_late": len(too_late),
     }
 
 

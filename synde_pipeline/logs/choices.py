@@ -11,6 +11,15 @@ from synde_pipeline.records import Outcome
 
 _RULE = re.compile(r"score:(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|<|>|=)\s*(?P<limit>-?\d+(?:\.\d+)?)")
 _NAME = re.compile(r"[^a-z0-9_]+")
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+SUCCESS = frozenset(
+    {"success", "successful", "succeeded", "correct", "correctness", "accuracy", "pass", "passed", "resolved", "solved"}
+)
+"""Words by which a score says that the run succeeded."""
+_BESIDE = frozenset(
+    {"is", "was", "task", "run", "overall", "final", "answer", "outcome", "label", "eval", "evaluation"}
+)
+"""Words that may stand beside them; with any other (`tool_correctness`, `not_passed`) a score says something else."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,16 @@ class Choices:
         """A label as the person's rule reads its score; None where the rule is of another score, or there is none."""
         if self.outcome is None or label.score != self.outcome.name or label.reward is None:
             return None
-        return replace(label, outcome=self.outcome.outcome(label.reward))
+        return replace(label, outcome=self.outcome.outcome(label.reward), is_ruled=True)
 
 
 AS_LOGGED = Choices()
+
+
+def says_success(name: str) -> bool:
+    """Whether a yes or no under this name is an outcome by itself; any other score waits for a person's rule."""
+    words = {word.lower() for word in _WORDS.findall(name)}
+    return bool(words & SUCCESS) and words <= SUCCESS | _BESIDE
 
 
 def said(row: Any, word: str) -> str:

@@ -61,6 +61,8 @@ class Labels:
 
     last: Mapping[str, LabelRow] = field(default_factory=dict)
     """Hashed uid -> the label that counts."""
+    all: Mapping[str, tuple[LabelRow, ...]] = field(default_factory=dict)
+    """Hashed uid -> every label of it, the one that counts last."""
     n_rows: Mapping[date, int] = field(default_factory=dict)
     """Day -> label rows in its folder, good and bad."""
     bad: Mapping[date, tuple[BadRow, ...]] = field(default_factory=dict)
@@ -100,7 +102,7 @@ def labels_in(warehouse: Warehouse) -> Labels:
 
 @lru_cache(maxsize=4)
 def _read(stamps: tuple[tuple[Path, int, int], ...]) -> Labels:
-    last: dict[str, LabelRow] = {}
+    rows: dict[str, set[LabelRow]] = {}
     n_rows: dict[date, int] = {}
     bad: dict[date, list[BadRow]] = {}
     for path, _, _ in stamps:
@@ -116,10 +118,10 @@ def _read(stamps: tuple[tuple[Path, int, int], ...]) -> Labels:
             if isinstance(row, BadRow):
                 bad.setdefault(day, []).append(row)
                 continue
-            uid = uid_hash(row.trace_uid)
-            if uid not in last or (last[uid].at, last[uid].hash) < (row.at, row.hash):
-                last[uid] = row
-    return Labels(last, n_rows, {day: tuple(rows) for day, rows in bad.items()})
+            rows.setdefault(uid_hash(row.trace_uid), set()).add(row)
+    ordered = {uid: tuple(sorted(said, key=lambda row: (row.at, row.hash))) for uid, said in rows.items()}
+    last = {uid: said[-1] for uid, said in ordered.items()}
+    return Labels(last, ordered, n_rows, {day: tuple(of_day) for day, of_day in bad.items()})
 
 
 def _label(line: bytes, number: int, day: date) -> LabelRow | BadRow:

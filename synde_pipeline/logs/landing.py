@@ -8,7 +8,7 @@ old logs.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
 from synde_pipeline.logs.reading import FileImport, parse_line
+from synde_pipeline.logs.run_keys import RunKey, remember, run_keys
 from synde_pipeline.logs.tombstones import REASON, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, write_atomically
@@ -55,14 +56,24 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
     known = _all_uids(warehouse, landing_days(warehouse))
+    keys = run_keys(warehouse.root / ARTEFACT) if found.keys else []
+    # Landing expires: keys that outlive their rows make no run known.
+    bare = {(row.trace_uid, row.bare) for row in keys if uid_hash(row.trace_uid) in known}
     for day, trajectories in by_day.items():
-        # Of a file that grew only what is new is filed again.
-        each = {(uid_hash(one.trace_uid), one.content_hash[:16]): one for one in trajectories}
-        new = [one for (uid, value), one in each.items() if value not in known.get(uid, ())]
+        # Of a file that grew only what is new is filed again, and no run because of a label that came to it.
+        each = {(one.trace_uid, one.content_hash): one for one in trajectories}
+        new = [
+            one
+            for (uid, value), one in each.items()
+            if value[:16] not in known.get(uid_hash(uid), ())
+            and not (value in found.keys and (uid, found.keys[value].bare) in bare)
+        ]
         filed.n_new, filed.n_duplicates = filed.n_new + len(new), filed.n_duplicates + len(trajectories) - len(new)
         if new:
             _file_day(warehouse, day, name, new)
         filed.days.add(day)
+        mine = [found.keys[value] for _, value in each if value in found.keys]
+        _remember(warehouse, name, [row for row in mine if (row.trace_uid, row.bare) not in bare], today)
     _quarantine(warehouse, found.path.name, name, filed.bad)
     return filed
 
@@ -76,6 +87,11 @@ def _file_day(warehouse: Warehouse, day: date, name: str, trajectories: list[Tra
         make_private(warehouse.root / ARTEFACT)
         write_atomically(path, data)
         _write_index(path, data, trajectories)
+
+
+def _remember(warehouse: Warehouse, name: str, rows: list[RunKey], today: date) -> None:
+    midnight = datetime.combine(today, time(), UTC)
+    remember(warehouse.root / ARTEFACT, name, [row.model_copy(update={"at": row.at or midnight}) for row in rows])
 
 
 def make_private(folder: Path) -> None:

@@ -6,7 +6,7 @@ How bytes become documents is in `documents`, which format means what in `import
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
 from synde_pipeline.logs.importers.base import REFUSED, Draft, Importer, Label
 from synde_pipeline.logs.importers.registry import detect, told_of
-from synde_pipeline.records import LabelSource, Trajectory, canonical_json
+from synde_pipeline.logs.redact import safe_id
+from synde_pipeline.logs.run_keys import RunKey
+from synde_pipeline.logs.said import Heard, decided
+from synde_pipeline.records import Trajectory, canonical_json
 
 DayRule = Callable[[int, int], date]
 """(row number, rows in the file) -> day, for rows whose log carries no time."""
@@ -25,9 +28,6 @@ DayRule = Callable[[int, int], date]
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
 UNDATED_DAYS = 14
-_TRUST: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
-"""Whose label counts if several speak of one run, the most trusted last."""
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -50,8 +50,16 @@ class FileImport:
     """Fields that the importer does not know, and in how many rows they were."""
     missing: Counter[str] = field(default_factory=Counter)
     """What runs lack and could have, and how many."""
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    """Named scores, of which a person's rule may make outcomes, and their values."""
+    keys: dict[str, RunKey] = field(default_factory=dict)
+    """Content hash of a run that other files may speak of -> what they call it."""
     drafts: list["DraftRow"] = field(default_factory=list)
     """Runs that wait for their labels and their days."""
+
+    def without_runs(self) -> "FileImport":
+        """What joining labels needs: many runs need not stay in memory for it."""
+        return FileImport(self.path, labels=self.labels, keys=self.keys)
 
 
 def fixed_per_day(start: date, per_day: int) -> DayRule:
@@ -89,17 +97,15 @@ def read_files(
         ImportFormatError: the format was forced and does not fit.
     """
     waiting: list[FileImport] = []
-    labels: list[tuple[Path, Label]] = []
+    said: dict[str, list[Heard]] = {}
     for path in paths:
         found = _read(path, forced, choices)
-        labels += [(path, label) for label in found.labels]
+        for label in found.labels:
+            said.setdefault(label.key, []).append((path, label))
         if any(one.label_key for one in found.drafts):
             waiting.append(found)
         else:
             yield _finished(found, rule)
-    said: dict[str, list[tuple[Path, Label]]] = {}
-    for path, label in labels:
-        said.setdefault(label.key, []).append((path, label))
     for found in waiting:
         found.drafts = [_labelled(one, found.path, said.get(one.label_key, []), choices) for one in found.drafts]
         yield _finished(found, rule)
@@ -133,6 +139,9 @@ def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
         return result
     result.format, result.dropped = importer.name, importer.dropped
     result.labels = _labels(result, importer, document.content)
+    for label in result.labels:
+        if label.score and label.reward is not None:
+            result.scores.setdefault(label.score, []).append(label.reward)
     if word := importer.tells(document.content):
         result.skipped = word
         return result
@@ -169,7 +178,9 @@ class DraftRow:
     number: int
     row: Any
     draft: Draft
-    label_key: str
+    label_key: str = ""
+    label: Label | None = None
+    """Of another file or of a person's rule, where it is in the draft."""
 
 
 def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Choices) -> None:
@@ -186,51 +197,36 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
         if importer.known and isinstance(row, dict):
             result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
-            draft = choices.applied(importer.parse(row, content, result.path), row, importer.scores(row))
-            result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
-            if word := importer.missing(draft):
+            one = _chosen(DraftRow(number, row, importer.parse(row, content, result.path)), importer, choices, result)
+            result.drafts.append(one)
+            if word := importer.missing(one.draft):
                 result.missing[word] += 1
         except REFUSED as error:
             result.bad.append(bad_row(number, row, error))
 
 
-def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices: Choices) -> DraftRow:
-    """A run with its label: the score that the person's rule names, else what its log calls an outcome."""
-    if one.draft.outcome != "unknown":
+def _chosen(one: DraftRow, importer: Importer, choices: Choices, result: FileImport) -> DraftRow:
+    """A run as the person wants it; an outcome by their rule is a label, which may change when the rule does."""
+    scores = importer.scores(one.row)
+    draft = choices.applied(one.draft, one.row, scores)
+    for name, value in scores.items():
+        result.scores.setdefault(name, []).append(value)
+    key, label = importer.label_key(one.row, draft), None
+    if choices.outcome is not None and draft.outcome != one.draft.outcome:
+        given = (key or draft.trace_uid, draft.outcome, draft.label_source, draft.reward, choices.outcome.name)
+        label = Label(*given, is_ruled=True)
+        result.labels.append(label)
+    return replace(one, draft=draft, label_key=key, label=label)
+
+
+def _labelled(one: DraftRow, path: Path, said: list[Heard], choices: Choices) -> DraftRow:
+    """A run with the label that other files of this import give it, unless its own row has one."""
+    found = decided(said, path, choices) if one.draft.outcome == "unknown" else None
+    if found is None:
         return one
-    heard = [(where, label) for where, label in said if not label.below or path.is_relative_to(where.parent)]
-    ruled = [(where, label) for where, given in heard if (label := choices.ruled(given))]
-    decided = _surest(ruled or [(where, label) for where, label in heard if label.outcome != "unknown"], path)
-    if len({label.outcome for label in decided}) != 1:
-        return one
-    label = decided[0]
+    label = found[1]
     draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
-    return replace(one, draft=draft)
-
-
-def _surest(said: list[tuple[Path, Label]], path: Path) -> list[Label]:
-    """The labels that count of those of a run: from whom one trusts most, of these the nearest, of these the latest.
-
-    A folder may hold several reports on the same tasks; of those equally near, one that is named after the run's own
-    folder is meant. Several are left only where nothing says which one counts.
-    """
-    if not said:
-        return []
-
-    def weight(pair: tuple[Path, Label]) -> tuple[int, int, bool, datetime]:
-        where, label = pair
-        is_named = any(part in where.name for part in path.parent.parts)
-        return _TRUST.index(label.label_source), _n_shared(where.parent, path.parent), is_named, label.at or _LONG_AGO
-
-    most = max(map(weight, said))
-    return [pair[1] for pair in said if weight(pair) == most]
-
-
-def _n_shared(folder: Path, other: Path) -> int:
-    """Leading parts that two folders share, less those of the first one that lead elsewhere."""
-    n = next((k for k, (a, b) in enumerate(zip(folder.parts, other.parts, strict=False)) if a != b), None)
-    shared = min(len(folder.parts), len(other.parts)) if n is None else n
-    return shared - (len(folder.parts) - shared)
+    return replace(one, draft=draft, label=label)
 
 
 def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
@@ -255,8 +251,13 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
                 day = rule(places[one.number], len(undated))
             values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
             values |= {"source": one.draft.source or result.format, "day": day}
-            result.trajectories.append(Trajectory(**values))
-        except (ValidationError, OverflowError) as error:
+            values |= {"trace_uid": safe_id(one.draft.trace_uid, 1), "task_id": safe_id(one.draft.task_id, 2)}
+            run = Trajectory(**values)
+            result.trajectories.append(run)
+            if one.label_key or one.label or run.outcome == "unknown":
+                key = one.label_key or one.draft.trace_uid
+                result.keys[run.content_hash] = RunKey.of(run, key, result.path, one.label)
+        except (ValidationError, OverflowError, UnicodeEncodeError) as error:
             result.bad.append(bad_row(one.number, one.row, error))
     result.drafts = []
     return result

@@ -18,7 +18,7 @@ from synde_pipeline.errors import InputError
 from synde_pipeline.logs.parquet import from_table, to_table
 from synde_pipeline.logs.sensitive import spans_of
 from synde_pipeline.logs.suspects import suspects_in
-from synde_pipeline.records import Step, Trajectory, canonical_json
+from synde_pipeline.records import Step, Trajectory, canonical_json, content_hash
 
 ALLOWED = "redaction-allow.txt"
 """File in the landing folder: one text a line that stays, or /a pattern/; # begins a comment."""
@@ -122,6 +122,17 @@ class Redactor:
             self._numbers[kind] += 1
             self._known[key] = f"<{kind.upper()}_{self._numbers[kind]}>"
         return self._known[key]
+
+
+def safe_id(name: str, n_parts: int) -> str:
+    """An id whose native part is hashed if it holds something sensitive: it goes on into raw logs and lineage.
+
+    Args:
+        name: of parts that colons divide.
+        n_parts: how many of them are ours; the rest is the native id.
+    """
+    *ours, native = name.split(":", n_parts)
+    return ":".join([*ours, content_hash(native)[:24]]) if spans_of(native) else name
 
 
 def redact(text: str) -> tuple[str, int]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from synde_pipeline.logs.daily import ARTEFACT as RAW_LOGS
 from synde_pipeline.logs.daily import QUARANTINE, SUPERSEDED, load_raw_logs, publish_raw_logs
+from synde_pipeline.logs.joins import purge_joins
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import IMPORT_QUARANTINE, has_landing
 from synde_pipeline.logs.parquet import from_table, table_hash, to_table
@@ -52,11 +53,11 @@ def _quoted(uid: str) -> bytes:
 
 
 def purge_landing(warehouse: Warehouse, gone: Gone) -> int:
-    """Take the trajectories out of landing and out of the quarantine of imports; returns how many rows went.
+    """Take the trajectories, and what was said of them, out of landing and the quarantine of imports; counts rows.
 
     Each file is rewritten at once under the lock that appending agents hold; doing it again changes nothing.
     """
-    n = 0
+    n = purge_joins(warehouse, gone.uids, gone.day)
     for path in sorted((warehouse.root / LANDING).glob("day=*/*.jsonl")):
         n += _purge_file(path, gone)
     for key in warehouse.keys(IMPORT_QUARANTINE):

@@ -48,6 +48,16 @@ def test_a_drawing_has_no_black_and_no_white_of_its_own_and_equal_ones_are_equal
     assert not re.search(r"http(?!://www\.w3\.org)", drawn())
 
 
+def test_a_page_of_logs_without_a_label_says_what_one_would_add():
+    judged = {"runs": 9, "labelled": 0, "judged": {"failure": 7, "success": 2}}
+    page = render(report() | {"labels": judged})
+    assert "None of 9 runs carries a label" in page
+    assert "A judge read 9 of them: 2 success, 7 failure" in page
+    assert "synde label TRACE_UID success" in page
+    assert "would add" not in render(report() | {"labels": judged | {"labelled": 1}})
+    assert "would add" not in render(report())
+
+
 @pytest.mark.slow
 def test_the_report_in_a_browser(tmp_path):
     checks = [{"name": "improvement", "status": "failed", "sentence": HOSTILE * 5}]

@@ -182,7 +182,7 @@ def outcome_with(tmp_path, scores, rule=None):
     return run.outcome, run.label_source, run.reward, [bad.reason for one in found for bad in one.bad]
 
 
-HELD = score("helpful", 1, "BOOLEAN", "API")
+HELD = score("correct", 1, "BOOLEAN", "API")
 LATE = {"timestamp": "2025-03-02T00:00:00Z"}
 
 
@@ -190,16 +190,19 @@ LATE = {"timestamp": "2025-03-02T00:00:00Z"}
     ("scores", "rule", "said"),
     [
         ([HELD], None, ("success", "user", 1.0)),
-        ([score("helpful", 0, "BOOLEAN", "EVAL")], None, ("failure", "judge", 0.0)),
-        ([score("helpful", False, "BOOLEAN", "ANNOTATION"), HELD], None, ("failure", "human", 0.0)),
-        ([score("x", 0, "BOOLEAN", "API", **LATE), HELD], None, ("failure", "user", 0.0)),
-        ([score("x", 0, "BOOLEAN", "API"), HELD], None, ("unknown", "none", None)),
+        ([score("correct", 0, "BOOLEAN", "EVAL")], None, ("failure", "judge", 0.0)),
+        ([score("correct", False, "BOOLEAN", "ANNOTATION"), HELD], None, ("failure", "human", 0.0)),
+        ([score("solved", 0, "BOOLEAN", "API", **LATE), HELD], None, ("failure", "user", 0.0)),
+        ([score("solved", 0, "BOOLEAN", "API"), HELD], None, ("unknown", "none", None)),
+        ([score("is_toxic", 1, "BOOLEAN")], None, ("unknown", "none", None)),
+        ([score("is_toxic", 1, "BOOLEAN", "ANNOTATION"), HELD], None, ("success", "user", 1.0)),
+        ([score("is_toxic", 1, "BOOLEAN")], "score:is_toxic<=0", ("failure", "judge", 1.0)),
         ([score("toxicity", 0.9)], None, ("unknown", "none", None)),
         ([score("toxicity", 0.9)], "score:toxicity<=0.5", ("failure", "judge", 0.9)),
         ([score("quality", 4, source="ANNOTATION"), HELD], "score:quality>=5", ("failure", "human", 4.0)),
         ([score("quality", 4, source="ANNOTATION"), HELD], "score:other>=5", ("success", "user", 1.0)),
         ([HELD | {"observationId": "first"}], None, ("unknown", "none", None)),
-        ([HELD | {"observationId": "first"}], "score:helpful=1", ("success", "user", 1.0)),
+        ([HELD | {"observationId": "first"}], "score:correct=1", ("success", "user", 1.0)),
         ([score("mood", 0, "CATEGORICAL", stringValue="glad")], "score:mood>=0", ("unknown", "none", None)),
         ([HELD | {"traceId": None, "sessionId": "s"}], None, ("unknown", "none", None)),
         ([HELD | {"traceId": "t-2"}], None, ("unknown", "none", None)),
@@ -216,7 +219,7 @@ def test_a_score_of_another_file_labels_the_run_by_its_type_or_by_the_rule(tmp_p
 
 def test_scores_in_the_trace_itself_count_too(tmp_path):
     scored = EXPORT | {
-        "trace": TRACE | {"scores": [score("helpful", 1, "BOOLEAN", "ANNOTATION"), score("toxicity", 0)]}
+        "trace": TRACE | {"scores": [score("correct", 1, "BOOLEAN", "ANNOTATION"), score("toxicity", 0)]}
     }
     (run,) = read(tmp_path, scored, "trace.json").trajectories
     assert (run.outcome, run.label_source, run.reward) == ("success", "human", 1.0)
@@ -266,4 +269,4 @@ def test_any_json_in_its_fields_is_read_or_quarantined(tmp_path, trace, rows, he
         {"trace": TRACE | {"scores": held}, "observations": OBSERVATIONS},
     ):
         assert whole(read(tmp_path, [EXPORT, row])) >= 2
-    whole(read(tmp_path, [score("helpful", held)]))
+    whole(read(tmp_path, [score("correct", held)]))

@@ -12,7 +12,7 @@ from synde_pipeline.records import REPLY
 from synde_pipeline_tests.logs.junk import any_json, mutated, read, steps_of, whole
 from synde_pipeline_tests.logs.span_logs import current, nanoseconds, otlp, pairs
 
-HELPFUL = Choices(outcome=ScoreRule.of("score:helpful>=0.5"))
+CORRECT = Choices(outcome=ScoreRule.of("score:correct>=0.5"))
 
 
 def annotated(place, at, *annotations):
@@ -24,7 +24,7 @@ def annotated(place, at, *annotations):
     return otlp(spans)
 
 
-def note(kind, label="", score=None, name="helpful"):
+def note(kind, label="", score=None, name="correct"):
     values = {"name": name, "annotator_kind": kind, "label": label, "score": score}
     return {key: value for key, value in values.items() if value not in (None, "")}
 
@@ -43,6 +43,9 @@ def note(kind, label="", score=None, name="helpful"):
         (annotated("session.annotations", -1, note("HUMAN", "correct")), "unknown", "none"),
         (annotated("annotations", -1, note("HUMAN", "relevant", 1.0)), "unknown", "none"),
         (annotated("annotations", -1, note("", "correct")), "unknown", "none"),
+        (annotated("annotations", -1, note("HUMAN", "pass", name="toxicity")), "unknown", "none"),
+        (annotated("annotations", -1, note("HUMAN", "fail", name="tool correctness")), "unknown", "none"),
+        (annotated("annotations", -1, note("HUMAN", "fail", name="TaskSuccess")), "failure", "human"),
         (annotated("annotations", -1, note("HUMAN", score=1.0)), "unknown", "none"),
     ],
 )
@@ -66,15 +69,15 @@ def test_a_plain_word_about_the_whole_run_is_an_outcome_with_its_giver(tmp_path,
     ],
 )
 def test_a_score_is_an_outcome_by_a_persons_rule_alone(tmp_path, document, outcome, source):
-    (run,) = read(tmp_path, document, "spans.json", choices=HELPFUL).trajectories
+    (run,) = read(tmp_path, document, "spans.json", choices=CORRECT).trajectories
     assert (run.outcome, run.label_source) == (outcome, source)
 
 
 def test_a_score_of_the_run_outranks_those_of_its_spans(tmp_path):
     spans = current()
     for at, score in ((0, 0.9), (-1, 0.1)):
-        spans[at]["attributes"] |= {"annotations.0.annotation.name": "helpful", "annotations.0.annotation.score": score}
-    (run,) = read(tmp_path, otlp(spans), "spans.json", choices=HELPFUL).trajectories
+        spans[at]["attributes"] |= {"annotations.0.annotation.name": "correct", "annotations.0.annotation.score": score}
+    (run,) = read(tmp_path, otlp(spans), "spans.json", choices=CORRECT).trajectories
     assert (run.outcome, run.reward) == ("failure", 0.1)
 
 
@@ -89,13 +92,15 @@ def test_annotations_as_phoenix_exports_them_beside_the_attributes_count(tmp_pat
         }
         for one in current()
     ]
-    spans[-1]["annotations"] = [{"name": "x", "annotator_kind": "HUMAN", "result": {"label": "correct", "score": 1}}]
+    spans[-1]["annotations"] = [
+        {"name": "correct", "annotator_kind": "HUMAN", "result": {"label": "correct", "score": 1}}
+    ]
     (run,) = read(tmp_path, spans, "spans.json").trajectories
     assert (run.outcome, run.label_source) == ("success", "human")
 
 
 def evaluation(value, label="", at=9):
-    values = {"gen_ai.evaluation.name": "helpful", "gen_ai.evaluation.score.value": value}
+    values = {"gen_ai.evaluation.name": "correct", "gen_ai.evaluation.score.value": value}
     return {
         "name": "gen_ai.evaluation.result",
         "attributes": values | ({"gen_ai.evaluation.score.label": label} if label else {}),
@@ -113,7 +118,7 @@ def test_evaluation_events_are_scores_by_their_value_else_by_their_label(tmp_pat
     spans[3]["events"] = [event]
     document = otlp(spans)
     assert read(tmp_path, document, "spans.json").trajectories[0].outcome == "unknown"
-    (run,) = read(tmp_path, document, "spans.json", choices=HELPFUL).trajectories
+    (run,) = read(tmp_path, document, "spans.json", choices=CORRECT).trajectories
     assert (run.outcome, run.label_source) == (outcome, "judge")
 
 
@@ -128,7 +133,7 @@ def test_evaluations_in_a_file_of_their_own_reach_the_traces_of_another(tmp_path
     logs = {"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": [record]}]}]}
     (tmp_path / "logs.json").write_text(json.dumps(logs), "utf-8")
     (tmp_path / "spans.json").write_text(json.dumps(otlp(current())), "utf-8")
-    found = {one.path.name: one for one in read_files(native_files(tmp_path), rule=spread_over(), choices=HELPFUL)}
+    found = {one.path.name: one for one in read_files(native_files(tmp_path), rule=spread_over(), choices=CORRECT)}
     assert (found["logs.json"].skipped, found["logs.json"].bad) == ("evaluations of traces", [])
     assert [(run.outcome, run.reward) for run in found["spans.json"].trajectories] == [("success", 0.9)]
 
@@ -188,4 +193,4 @@ def test_with_junk_in_judgements_a_trace_is_read_or_quarantined(tmp_path, data):
         document = otlp(spans)
     except (TypeError, KeyError, AttributeError):  # what the encoder cannot write no reader meets
         return
-    assert whole(read(tmp_path, document, "spans.json", choices=HELPFUL)) == 1
+    assert whole(read(tmp_path, document, "spans.json", choices=CORRECT)) == 1

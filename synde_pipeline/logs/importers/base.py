@@ -60,6 +60,8 @@ class Label:
     """Whether it speaks of the runs of its own folder only, and of those in folders of that one."""
     at: datetime | None = None
     """When it was given; None where the file does not say."""
+    is_ruled: bool = False
+    """Whether a person's rule gave the outcome: it outranks what logs call one."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.logs.choices import first_domain
+from synde_pipeline.logs.choices import first_domain, says_success
 from synde_pipeline.logs.importers.base import (
     Declared,
     Draft,
@@ -36,7 +36,7 @@ class Langfuse(Importer):
         domain="the trace's name",
         task="last user turn of the first generation, else the trace's input",
         steps="one a tool call or a reply of a generation; tools and spans of a tool's name are results",
-        outcome="scores of the whole trace: one of type BOOLEAN, or the one that --outcome names",
+        outcome="scores of the whole trace: one of type BOOLEAN that is named success, or the one that --outcome names",
         label_source="human (ANNOTATION), judge (EVAL), user (API)",
         dropped=("corrections", "usage", "costs", "events", "scores of observations without --outcome"),
     )
@@ -117,13 +117,14 @@ class Langfuse(Importer):
         if not math.isfinite(value):
             raise ValueError(f"score {score['name']!r} is {value}")
         whole = _get(score, "observation_id") in (None, "")
-        decides = kind == "BOOLEAN" and whole
+        name = str(score["name"])
+        decides = kind == "BOOLEAN" and whole and says_success(name)
         return Label(
             key=f"{self.name}:{id_of(trace)}",
             outcome=("success" if value else "failure") if decides else "unknown",
             label_source=_GIVERS[score["source"]],
             reward=value,
-            score=str(score["name"]),
+            score=name,
             at=parse_time(_get(score, "timestamp") or _get(score, "created_at")),
         )
 

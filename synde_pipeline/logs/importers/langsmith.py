@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.logs.choices import first_domain
+from synde_pipeline.logs.choices import first_domain, says_success
 from synde_pipeline.logs.importers.base import (
     Declared,
     Draft,
@@ -32,7 +32,7 @@ class LangSmith(Importer):
         domain="the project's name, else the root run's",
         task="last user turn of the first run of type llm, else the root run's inputs",
         steps="one a tool call or a reply of runs of type llm; runs of type tool are results",
-        outcome="feedback: a score of true or false, or the one that --outcome names",
+        outcome="feedback: a score of true or false that is named success, or the one that --outcome names",
         label_source="human (app), judge (model), user (api); feedback_stats count as a judge's",
         ground_truth=("reference_outputs", "correction"),
         dropped=("status and error of the whole run", "events", "costs", "tags", "serialized"),
@@ -103,13 +103,14 @@ class LangSmith(Importer):
             return None
         source = (row.get("feedback_source") or {}).get("type") or "api"
         value = _number(row["score"])
-        decides = isinstance(row["score"], bool) and trace in (None, run)
+        key = str(row["key"])
+        decides = isinstance(row["score"], bool) and trace in (None, run) and says_success(key)
         return Label(
             key=f"{self.name}:{id_of(trace or run)}",
             outcome=("success" if value else "failure") if decides else "unknown",
             label_source=_GIVERS.get(str(source), "user"),
             reward=value,
-            score=str(row["key"]),
+            score=key,
             at=parse_time(row.get("modified_at") or row.get("created_at")),
         )
 

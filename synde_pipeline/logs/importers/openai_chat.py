@@ -14,6 +14,7 @@ _FOREIGN = {"info", "trajectory_format", "instance_id", "run_type", "request", "
 """Fields by which other formats that hold messages are known."""
 
 _MOST = 1e300
+_NO_SCORES = {"weight", "timestamp", "created_at", "created"}
 
 
 class OpenAIChat(Importer):
@@ -64,7 +65,9 @@ class OpenAIChat(Importer):
         """Numbers of the row and of its metadata."""
         held = row.get("metadata")
         given = {**(held if isinstance(held, dict) else {}), **row}
-        numbers = {name: value for name, value in given.items() if isinstance(value, int | float) and name != "weight"}
+        numbers = {
+            name: value for name, value in given.items() if isinstance(value, int | float) and name not in _NO_SCORES
+        }
         return {name: float(value) for name, value in numbers.items() if abs(value) < _MOST}
 
 

@@ -26,7 +26,7 @@ class OtelSpans(Importer):
         domain="`service.name`, else the agent's name, else `agent`",
         task="first user turn of the first model or agent, else the root's input",
         steps="one a tool call, one a reply; repeated history once; a tool's span gives result and success",
-        outcome="labels of OpenInference annotations on the trace or its root; other scores by --outcome",
+        outcome="OpenInference annotations named success on the trace or its root; other scores by --outcome",
         label_source="human for HUMAN, verifier for CODE, judge for LLM",
         dropped=("status of spans but tools'", "token counts", "tool definitions", "session.annotations"),
     )
@@ -111,7 +111,7 @@ def _spans_of(row: Any) -> list[Span]:
 
 
 def _key_of(row: Any) -> str:
-    return f"trace:{row['trace_id']}" if row["trace_id"] else ""
+    return f"{OtelSpans.name}:{row['trace_id']}" if row["trace_id"] else ""
 
 
 def _evaluations_of(row: Any) -> list[Evaluation]:

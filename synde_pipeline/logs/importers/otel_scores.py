@@ -1,6 +1,7 @@
 """What spans say of how a run went: evaluation events of GenAI, annotations of OpenInference and Phoenix.
 
-Scores have no common scale or direction: only labels in plain words about the whole run are an outcome.
+Scores have no common scale or direction: only labels in plain words about the whole run, of a name that says
+success, are an outcome.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from synde_pipeline.logs.choices import says_success
 from synde_pipeline.logs.importers.otel_messages import tree
 from synde_pipeline.logs.importers.otel_spans import Span, first_of
 from synde_pipeline.records import LabelSource, Outcome
@@ -31,7 +33,7 @@ class Evaluation:
     name: str
     value: float | None
     outcome: Outcome
-    """What its label says; unknown where that is no word for it."""
+    """What its label says; unknown where that is no word for it, or its name says something else than success."""
     source: LabelSource
     of_run: bool
     """Whether it is about the whole run, not about one span of it."""
@@ -81,9 +83,10 @@ def _annotation(found: Any, *, of_run: bool) -> Evaluation:
 
 
 def _evaluation(name: str, value: Any, label: Any, source: LabelSource, *, of_run: bool) -> Evaluation:
-    outcome = _WORDS.get("_".join(str(label or "").lower().replace("-", " ").split()), "unknown")
+    word = _WORDS.get("_".join(str(label or "").lower().replace("-", " ").split()), "unknown")
     number = _number(value)
-    return Evaluation(name, _VALUES.get(outcome) if number is None else number, outcome, source, of_run)
+    outcome = word if says_success(name) else "unknown"
+    return Evaluation(name, _VALUES.get(word) if number is None else number, outcome, source, of_run)
 
 
 def _number(value: Any) -> float | None:
