@@ -5,8 +5,8 @@ How bytes become documents is in `documents`, which format means what in `import
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
 from synde_pipeline.logs.importers.base import REFUSED, Draft, Importer, Label
 from synde_pipeline.logs.importers.registry import detect, told_of
-from synde_pipeline.records import LabelSource, Trajectory, canonical_json
+from synde_pipeline.logs.joining import Part, loose_parts, runs_of
+from synde_pipeline.logs.outcomes import Said, labelled
+from synde_pipeline.records import Trajectory, canonical_json
 
 DayRule = Callable[[int, int], date]
 """(row number, rows in the file) -> day, for rows whose log carries no time."""
@@ -25,9 +27,6 @@ DayRule = Callable[[int, int], date]
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
 UNDATED_DAYS = 14
-_TRUST: tuple[LabelSource, ...] = ("none", "judge", "user", "human", "verifier")
-"""Whose label counts if several speak of one run, the most trusted last."""
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -52,6 +51,8 @@ class FileImport:
     """What runs lack and could have, and how many."""
     drafts: list["DraftRow"] = field(default_factory=list)
     """Runs that wait for their labels and their days."""
+    parts: list[Part] = field(default_factory=list)
+    """Rows that wait for the others of their runs."""
 
 
 def fixed_per_day(start: date, per_day: int) -> DayRule:
@@ -82,27 +83,26 @@ def read_files(
 ) -> Iterator[FileImport]:
     """Read native files; what one file of a source says of another one's runs is joined.
 
-    Runs that other files may speak of wait for the last file; all others come at once.
+    Runs that other files may speak of or hold more of wait for the last file, so that it does not matter how they were
+    split over files; all others come at once. What waits is in memory: the traces of one import must fit.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
         ImportFormatError: the format was forced and does not fit.
     """
     waiting: list[FileImport] = []
-    labels: list[tuple[Path, Label]] = []
+    said: Said = {}
     for path in paths:
         found = _read(path, forced, choices)
-        labels += [(path, label) for label in found.labels]
-        if any(one.label_key for one in found.drafts):
+        for label in found.labels:
+            said.setdefault(label.key, []).append((path, label))
+        if found.parts or any(one.label_key for one in found.drafts):
             waiting.append(found)
         else:
-            yield _finished(found, rule)
-    said: dict[str, list[tuple[Path, Label]]] = {}
-    for path, label in labels:
-        said.setdefault(label.key, []).append((path, label))
+            yield _finished(found, {}, rule, choices)
+    _join(waiting, choices)
     for found in waiting:
-        found.drafts = [_labelled(one, found.path, said.get(one.label_key, []), choices) for one in found.drafts]
-        yield _finished(found, rule)
+        yield _finished(found, said, rule, choices)
 
 
 def read_file(
@@ -130,9 +130,11 @@ def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
             raise
         plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
         result.skipped = told_of(document.content) or plain
+        result.parts = list(loose_parts(document.content))
         return result
     result.format, result.dropped = importer.name, importer.dropped
     result.labels = _labels(result, importer, document.content)
+    result.parts = list(loose_parts(document.content))
     if word := importer.tells(document.content):
         result.skipped = word
         return result
@@ -186,55 +188,49 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
         if importer.known and isinstance(row, dict):
             result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
-            draft = choices.applied(importer.parse(row, content, result.path), row, importer.scores(row))
-            result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
-            if word := importer.missing(draft):
-                result.missing[word] += 1
+            key = importer.run_key(row)
         except REFUSED as error:
             result.bad.append(bad_row(number, row, error))
+            continue
+        if key:
+            result.parts.append(Part(number, row, importer, key))
+        else:
+            _read_run(result, importer, number, [row], content, choices)
 
 
-def _labelled(one: DraftRow, path: Path, said: list[tuple[Path, Label]], choices: Choices) -> DraftRow:
-    """A run with its label: the score that the person's rule names, else what its log calls an outcome."""
-    if one.draft.outcome != "unknown":
-        return one
-    heard = [(where, label) for where, label in said if not label.below or path.is_relative_to(where.parent)]
-    ruled = [(where, label) for where, given in heard if (label := choices.ruled(given))]
-    decided = _surest(ruled or [(where, label) for where, label in heard if label.outcome != "unknown"], path)
-    if len({label.outcome for label in decided}) != 1:
-        return one
-    label = decided[0]
-    draft = replace(one.draft, outcome=label.outcome, reward=label.reward, label_source=label.label_source)
-    return replace(one, draft=draft)
+def _read_run(
+    result: FileImport, importer: Importer, number: int, rows: list[Any], content: Any, choices: Choices
+) -> None:
+    """Read the row, or the rows, of one run."""
+    row = rows[0]
+    try:
+        row = importer.joined(rows) if len(rows) > 1 else row
+        draft = choices.applied(importer.parse(row, content, result.path), row, importer.scores(row))
+        result.drafts.append(DraftRow(number, row, draft, importer.label_key(row, draft)))
+        if word := importer.missing(draft):
+            result.missing[word] += 1
+    except REFUSED as error:
+        result.bad.append(bad_row(number, row, error))
 
 
-def _surest(said: list[tuple[Path, Label]], path: Path) -> list[Label]:
-    """The labels that count of those of a run: from whom one trusts most, of these the nearest, of these the latest.
-
-    A folder may hold several reports on the same tasks; of those equally near, one that is named after the run's own
-    folder is meant. Several are left only where nothing says which one counts.
-    """
-    if not said:
-        return []
-
-    def weight(pair: tuple[Path, Label]) -> tuple[int, int, bool, datetime]:
-        where, label = pair
-        is_named = any(part in where.name for part in path.parent.parts)
-        return _TRUST.index(label.label_source), _n_shared(where.parent, path.parent), is_named, label.at or _LONG_AGO
-
-    most = max(map(weight, said))
-    return [pair[1] for pair in said if weight(pair) == most]
+def _join(waiting: list[FileImport], choices: Choices) -> None:
+    """Read the runs whose rows waited; each counts for the file that holds the first row which begins it."""
+    others: list[FileImport] = []
+    for part, files, rows in runs_of([(found, part) for found in waiting for part in found.parts]):
+        _read_run(files[0], part.importer, part.number, rows, None, choices)
+        others += files
+    for found in others:
+        if not (found.drafts or found.bad or (found.format and found.skipped)):
+            found.skipped = "parts of runs that other files begin"
+    for found in waiting:
+        found.parts = []
+        found.drafts.sort(key=lambda one: one.number)
 
 
-def _n_shared(folder: Path, other: Path) -> int:
-    """Leading parts that two folders share, less those of the first one that lead elsewhere."""
-    n = next((k for k, (a, b) in enumerate(zip(folder.parts, other.parts, strict=False)) if a != b), None)
-    shared = min(len(folder.parts), len(other.parts)) if n is None else n
-    return shared - (len(folder.parts) - shared)
-
-
-def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
-    """Give every draft its day, and make records of them."""
+def _finished(result: FileImport, said: Said, rule: DayRule | None, choices: Choices) -> FileImport:
+    """Give every draft its label and its day, and make records of them."""
+    for one in result.drafts:
+        one.draft = labelled(one.draft, result.path, said.get(one.label_key, []), choices)
     undated = [one.number for one in result.drafts if one.draft.started_at is None and one.draft.day is None]
     result.n_undated = len(undated)
     if undated and rule is None:
@@ -253,7 +249,7 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
             else:
                 assert rule is not None  # noqa: S101 - undated rows without a rule were refused above
                 day = rule(places[one.number], len(undated))
-            values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
+            values = {name: value for name, value in vars(one.draft).items() if name != "labels"}
             values |= {"source": one.draft.source or result.format, "day": day}
             result.trajectories.append(Trajectory(**values))
         except (ValidationError, OverflowError) as error:
