@@ -130,11 +130,11 @@ def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
             raise
         plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
         result.skipped = told_of(document.content) or plain
-        result.parts = list(loose_parts(document.content))
+        result.parts += loose_parts(document.content)
         return result
     result.format, result.dropped = importer.name, importer.dropped
     result.labels = _labels(result, importer, document.content)
-    result.parts = list(loose_parts(document.content))
+    result.parts += loose_parts(document.content)
     if word := importer.tells(document.content):
         result.skipped = word
         return result

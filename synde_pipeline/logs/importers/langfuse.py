@@ -105,8 +105,7 @@ class Langfuse(Importer):
         asked = trace.get("input") if trace.get("input") is not None else root.asked if root else None
         answered = trace.get("output") if trace.get("output") is not None else root.answered if root else None
         talk = conversation_of_spans(spans, asked, answered)
-        starts = [_get(one, "start_time") for one in seen]
-        started, ended = times_of(starts, [_get(one, "end_time") for one in seen])
+        started, ended = times_of(spans)
         domain = first_domain(trace.get("name"), root.name if root else None, default=self.name)
         models = (_get(one, "provided_model_name") or one.get("model") for one in seen)
         return Draft(

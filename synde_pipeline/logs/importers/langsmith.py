@@ -79,7 +79,7 @@ class LangSmith(Importer):
         runs = [by_id[span.id] for span in spans]
         root = _root_of(runs)
         talk = conversation_of_spans(spans, root.get("inputs"), root.get("outputs"))
-        started, ended = times_of((run.get("start_time") for run in runs), (run.get("end_time") for run in runs))
+        started, ended = times_of(spans)
         domain = first_domain(root.get("session_name"), root.get("name"), default=self.name)
         example = root.get("reference_example_id")
         return Draft(

@@ -11,7 +11,7 @@ from synde_pipeline.logs.importers.otel_encodings import is_evaluation, is_genai
 from synde_pipeline.logs.importers.otel_scores import Evaluation, evaluations_in, verdict_of
 from synde_pipeline.logs.importers.otel_spans import Native, id_in, is_record, is_span, joined, native_of
 from synde_pipeline.logs.importers.span_runs import conversation_of_spans
-from synde_pipeline.logs.importers.spans import once, place_of
+from synde_pipeline.logs.importers.spans import once, place_of, times_of
 from synde_pipeline.records import canonical_json, content_hash
 
 NO_CONTENT = "[content was not captured]"
@@ -55,16 +55,18 @@ class OtelSpans(Importer):
         natives.sort(key=lambda one: place_of(one.at, one.until, one.id))
         root = _root_of(natives)
         untold = f"{root.name} {NO_CONTENT}".strip()
-        talk = conversation_of_spans([span_of(one) for one in natives], *outer_words(root), untold=untold)
+        spans = [span_of(one) for one in natives]
+        talk = conversation_of_spans(spans, *outer_words(root), untold=untold)
+        started, ended = times_of(spans)
         found = evaluations_in(natives, root)
         outcome, reward, label_source = verdict_of(found)
         name = next(filter(None, (one.service for one in natives)), "") or next(
             filter(None, map(agent_of, natives)), ""
         )
         domain = domain_name(name or "agent")
-        native = row["trace_id"] if 0 < len(row["trace_id"]) <= _LONGEST_UID else content_hash(row)[:24]
+        trace = row["trace_id"]
+        native = trace if 0 < len(trace) <= _LONGEST_UID else content_hash(trace or row)[:24]
         task = native if talk.task.endswith(NO_CONTENT) else task_hash(talk.task)
-        times = sorted(time for one in natives for time in (one.at, one.until) if time is not None)
         return Draft(
             trace_uid=f"{self.name}:{native}",
             task_id=f"{self.name}:{domain}:{task}",
@@ -76,8 +78,8 @@ class OtelSpans(Importer):
             label_source=label_source,
             model=next(filter(None, map(model_of, natives)), ""),
             system=talk.system,
-            started_at=times[0] if times else None,
-            ended_at=times[-1] if times else None,
+            started_at=started,
+            ended_at=ended,
             labels=tuple(_labels_of(found)),
         )
 

@@ -32,7 +32,7 @@ def span_of(native: Native) -> Span:
     if kind == "TOOL" or found.get("gen_ai.operation.name") == "execute_tool":
         return _tool(native)
     if kind in _JUDGES:
-        return Span(native.id, native.parent, "judge")
+        return Span(native.id, native.parent, "judge", at=native.at, until=native.until)
     asked, answered = _messages_in(native)
     if asked or answered:
         return Span(native.id, native.parent, "model", native.name, asked, answered, native.at, native.until)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from synde_pipeline.logs.importers.chat import Message, arguments_of
@@ -61,6 +62,7 @@ def kind_of(part: Any) -> str:
     return next((_snake(key) for key in _NAMED if isinstance(part.get(key), dict)), "")
 
 
+@lru_cache(maxsize=256)  # asked of every part of every message, and there are few kinds
 def _snake(text: str) -> str:
     return _CAMEL.sub(r"_\1", text).replace("-", "_").lower()
 
@@ -131,7 +133,10 @@ def text_in(value: Any) -> str:
 
 def pick(raw: dict[str, Any], *names: str) -> Any:
     """The first of the fields that holds anything."""
-    return next((raw[name] for name in names if raw.get(name) is not None), None)
+    for name in names:
+        if (value := raw.get(name)) is not None:
+            return value
+    return None
 
 
 def decoded(value: Any) -> Any:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from synde_pipeline.logs.importers.base import parse_time
 from synde_pipeline.records import canonical_json
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -136,8 +135,7 @@ def fullest(values: list[Any]) -> Any:
     return values[texts.index(max(texts))]
 
 
-def times_of(starts: Iterable[Any], ends: Iterable[Any]) -> tuple[datetime | None, datetime | None]:
+def times_of(spans: Iterable[Span]) -> tuple[datetime | None, datetime | None]:
     """When a trace began and ended: the earliest start and the latest end that are logged."""
-    began = [at for value in starts if (at := parse_time(value))]
-    ended = [at for value in ends if (at := parse_time(value))]
-    return min(began, default=None), max(ended, default=None)
+    times = [(span.at, span.until) for span in spans]
+    return min((at for at, _ in times if at), default=None), max((until for _, until in times if until), default=None)

@@ -6,7 +6,6 @@ OpenTelemetry's parts, and JSON inside JSON texts. Nothing here knows what a log
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from synde_pipeline.logs.importers.base import parse_time
@@ -170,9 +169,9 @@ def _messages_of(role: str, raw: dict[str, Any]) -> Iterator[Message]:
     calls = content.calls or [call_of(call) for call in _calls_in(raw)]
     thoughts = content.thoughts or [text_in(pick(raw, "reasoning_content", "reasoning", "thinking"))]
     if text or calls or not content.results:
-        message = Message(role, text, at=parse_time(raw.get("timestamp")))
         own = role == "assistant"
-        yield replace(message, calls=tuple(calls), reasoning="\n".join(thoughts)) if own else message
+        reasoning = "\n".join(thoughts) if own else ""
+        yield Message(role, text, tuple(calls) if own else (), at=parse_time(raw.get("timestamp")), reasoning=reasoning)
 
 
 def _own_name(raw: dict[str, Any]) -> str:
