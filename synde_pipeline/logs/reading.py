@@ -5,7 +5,7 @@ How bytes become documents is in `documents`, which format means what in `import
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
 from synde_pipeline.logs.importers.base import REFUSED, Draft, Importer, Label
 from synde_pipeline.logs.importers.registry import detect, told_of
+from synde_pipeline.logs.joining import Part, loose_parts, runs_of
 from synde_pipeline.logs.redact import safe_id
 from synde_pipeline.logs.run_keys import RunKey
 from synde_pipeline.logs.said import Heard, decided
@@ -56,6 +57,8 @@ class FileImport:
     """Content hash of a run that other files may speak of -> what they call it."""
     drafts: list["DraftRow"] = field(default_factory=list)
     """Runs that wait for their labels and their days."""
+    parts: list[Part] = field(default_factory=list)
+    """Rows that wait for the others of their runs."""
 
     def without_runs(self) -> "FileImport":
         """What joining labels needs: many runs need not stay in memory for it."""
@@ -90,7 +93,8 @@ def read_files(
 ) -> Iterator[FileImport]:
     """Read native files; what one file of a source says of another one's runs is joined.
 
-    Runs that other files may speak of wait for the last file; all others come at once.
+    Runs that other files may speak of or hold more of wait for the last file, so that it does not matter how they were
+    split over files; all others come at once. What waits is in memory: the traces of one import must fit.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
@@ -98,14 +102,21 @@ def read_files(
     """
     waiting: list[FileImport] = []
     said: dict[str, list[Heard]] = {}
+
+    def hear(found: FileImport) -> None:
+        for label in found.labels:
+            said.setdefault(label.key, []).append((found.path, label))
+
     for path in paths:
         found = _read(path, forced, choices)
-        for label in found.labels:
-            said.setdefault(label.key, []).append((path, label))
-        if any(one.label_key for one in found.drafts):
+        if found.parts or any(one.label_key for one in found.drafts):
             waiting.append(found)
         else:
+            hear(found)
             yield _finished(found, rule)
+    _join(waiting, choices)
+    for found in waiting:
+        hear(found)
     for found in waiting:
         found.drafts = [_labelled(one, found.path, said.get(one.label_key, []), choices) for one in found.drafts]
         yield _finished(found, rule)
@@ -136,12 +147,12 @@ def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
             raise
         plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
         result.skipped = told_of(document.content) or plain
+        result.parts += loose_parts(document.content)
         return result
     result.format, result.dropped = importer.name, importer.dropped
     result.labels = _labels(result, importer, document.content)
-    for label in result.labels:
-        if label.score and label.reward is not None:
-            result.scores.setdefault(label.score, []).append(label.reward)
+    _count_scores(result, result.labels)
+    result.parts += loose_parts(document.content)
     if word := importer.tells(document.content):
         result.skipped = word
         return result
@@ -197,12 +208,43 @@ def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Ch
         if importer.known and isinstance(row, dict):
             result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
-            one = _chosen(DraftRow(number, row, importer.parse(row, content, result.path)), importer, choices, result)
-            result.drafts.append(one)
-            if word := importer.missing(one.draft):
-                result.missing[word] += 1
+            key = importer.run_key(row)
         except REFUSED as error:
             result.bad.append(bad_row(number, row, error))
+            continue
+        if key:
+            result.parts.append(Part(number, row, importer, key))
+        else:
+            _read_run(result, importer, number, [row], content, choices)
+
+
+def _read_run(
+    result: FileImport, importer: Importer, number: int, rows: list[Any], content: Any, choices: Choices
+) -> None:
+    """Read the row, or the rows, of one run."""
+    row = rows[0]
+    try:
+        row = importer.joined(rows) if len(rows) > 1 else row
+        one = _chosen(DraftRow(number, row, importer.parse(row, content, result.path)), importer, choices, result)
+        result.drafts.append(one)
+        if word := importer.missing(one.draft):
+            result.missing[word] += 1
+    except REFUSED as error:
+        result.bad.append(bad_row(number, row, error))
+
+
+def _join(waiting: list[FileImport], choices: Choices) -> None:
+    """Read the runs whose rows waited; each counts for the file that holds the first row which begins it."""
+    others: list[FileImport] = []
+    for part, files, rows in runs_of([(found, part) for found in waiting for part in found.parts]):
+        _read_run(files[0], part.importer, part.number, rows, None, choices)
+        others += files
+    for found in others:
+        if not (found.drafts or found.bad or (found.format and found.skipped)):
+            found.skipped = "parts of runs that other files begin"
+    for found in waiting:
+        found.parts = []
+        found.drafts.sort(key=lambda one: one.number)
 
 
 def _chosen(one: DraftRow, importer: Importer, choices: Choices, result: FileImport) -> DraftRow:
@@ -212,11 +254,20 @@ def _chosen(one: DraftRow, importer: Importer, choices: Choices, result: FileImp
     for name, value in scores.items():
         result.scores.setdefault(name, []).append(value)
     key, label = importer.label_key(one.row, draft), None
+    own = [replace(said, key=key or draft.trace_uid) for said in draft.labels]
+    _count_scores(result, own)
+    result.labels += own
     if choices.outcome is not None and draft.outcome != one.draft.outcome:
         given = (key or draft.trace_uid, draft.outcome, draft.label_source, draft.reward, choices.outcome.name)
         label = Label(*given, is_ruled=True)
         result.labels.append(label)
     return replace(one, draft=draft, label_key=key, label=label)
+
+
+def _count_scores(result: FileImport, labels: Iterable[Label]) -> None:
+    for label in labels:
+        if label.score and label.reward is not None:
+            result.scores.setdefault(label.score, []).append(label.reward)
 
 
 def _labelled(one: DraftRow, path: Path, said: list[Heard], choices: Choices) -> DraftRow:
@@ -249,7 +300,7 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
             else:
                 assert rule is not None  # noqa: S101 - undated rows without a rule were refused above
                 day = rule(places[one.number], len(undated))
-            values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
+            values = {name: value for name, value in vars(one.draft).items() if name != "labels"}
             values |= {"source": one.draft.source or result.format, "day": day}
             values |= {"trace_uid": safe_id(one.draft.trace_uid, 1), "task_id": safe_id(one.draft.task_id, 2)}
             run = Trajectory(**values)

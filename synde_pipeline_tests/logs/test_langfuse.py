@@ -258,7 +258,7 @@ def test_any_value_anywhere_costs_no_other_trace(tmp_path, data):
     found = read(tmp_path, OTHER + data.draw(mutated(ROWS)))
     assert kept.content_hash in {run.content_hash for run in found.trajectories}
     assert whole(found) >= 2
-    export = data.draw(mutated(EXPORT | {"trace": TRACE | {"scores": [HELD]}}))
+    export = data.draw(mutated(EXPORT | {"trace": TRACE | {"id": "t-2", "scores": [HELD]}}))
     assert whole(read(tmp_path, [EXPORT, export])) >= 2
 
 
@@ -266,7 +266,7 @@ def test_any_value_anywhere_costs_no_other_trace(tmp_path, data):
 def test_any_json_in_its_fields_is_read_or_quarantined(tmp_path, trace, rows, held):
     for row in (
         {"trace": trace, "observations": rows},
-        {"trace": TRACE | {"scores": held}, "observations": OBSERVATIONS},
+        {"trace": TRACE | {"id": "t-2", "scores": held}, "observations": OBSERVATIONS},
     ):
         assert whole(read(tmp_path, [EXPORT, row])) >= 2
     whole(read(tmp_path, [score("correct", held)]))

@@ -52,4 +52,8 @@ def test_a_persons_rule_labels_the_five_traces_that_carry_the_score_it_names():
     choices = Choices(outcome=ScoreRule.of("score:hallucination<=0.5"))
     found = read_files(native_files(SHARED / "langfuse-traces"), rule=spread_over(), choices=choices)
     said = Counter((run.outcome, run.label_source) for one in found for run in one.trajectories)
-    assert said == {("success", "judge"): 4, ("failure", "judge"): 1, ("unknown", "none"): 7}
+    assert said == {
+        ("success", "judge"): 4,
+        ("failure", "judge"): 1,
+        ("unknown", "none"): 6,
+    }  # two of the twelve files tell of one trace

@@ -7,7 +7,7 @@ from typing import Any
 from synde_pipeline.logs.choices import domain_name
 from synde_pipeline.logs.importers.base import Declared, Draft, Importer, parse_time
 from synde_pipeline.logs.importers.chat import Message, conversation_of
-from synde_pipeline.logs.importers.otel_messages import messages_of
+from synde_pipeline.logs.importers.turns import turns_of
 from synde_pipeline.records import content_hash
 
 
@@ -57,12 +57,10 @@ class AdkEvalSet(Importer):
 def _messages(invocation: dict[str, Any]) -> Iterator[Message]:
     """One turn: the user's words, tool uses with what came back, the answer."""
     between = invocation.get("intermediate_data") or {}
-    yield from messages_of([invocation["user_content"]])
+    yield from turns_of({"role": "user", **invocation["user_content"]})
     said = [
         *({"role": "model", "parts": [{"function_call": use}]} for use in between.get("tool_uses") or ()),
         *({"role": "user", "parts": [{"function_response": one}]} for one in between.get("tool_responses") or ()),
         *(event.get("content") for event in between.get("invocation_events") or () if event.get("content")),
     ]
-    yield from messages_of(said, "assistant")
-    if answer := invocation.get("final_response"):
-        yield from messages_of([answer], "assistant")
+    yield from turns_of([*said, {"role": "model", **(invocation.get("final_response") or {})}])

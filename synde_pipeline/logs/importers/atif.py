@@ -16,7 +16,6 @@ from synde_pipeline.logs.importers.base import (
     task_hash,
 )
 from synde_pipeline.logs.importers.chat import Message, conversation_of
-from synde_pipeline.logs.importers.spans import times_of
 from synde_pipeline.logs.importers.turns import turns_of
 from synde_pipeline.records import content_hash
 
@@ -67,7 +66,7 @@ class Atif(Importer):
         talk = conversation_of(message for step in steps for message in _messages_of(step))
         domain = first_domain(agent["name"], default=self.name)
         uid = row.get("trajectory_id") or row.get("session_id") or content_hash(row)[:24]
-        started, ended = times_of((step.get("timestamp") for step in steps), (step.get("timestamp") for step in steps))
+        times = [at for step in steps if (at := parse_time(step.get("timestamp")))]
         models = (agent.get("model_name"), *(step.get("model_name") for step in steps))
         return Draft(
             trace_uid=f"{self.name}:{id_of(uid)}",
@@ -77,8 +76,8 @@ class Atif(Importer):
             steps=talk.steps,
             model=next((model for model in models if isinstance(model, str)), ""),
             system=talk.system,
-            started_at=started,
-            ended_at=ended,
+            started_at=min(times, default=None),
+            ended_at=max(times, default=None),
         )
 
     def labels(self, document: Any) -> Iterator[Label]:

@@ -39,6 +39,8 @@ class Draft:
     shown_memory: tuple[str, ...] = ()
     source: str = ""
     """Importer that read it first, where the log is our own; empty: this one."""
+    labels: tuple["Label", ...] = ()
+    """What its own row says of it that only a rule of the user can read; their keys are empty."""
     day: date | None = None
     """Day that our own log files it under; None: by its start, else by the rule."""
 
@@ -102,6 +104,21 @@ class Importer(Protocol):
     def rows(self, document: Any) -> Iterator[Any]:
         """Yield the native rows, one per trajectory."""
         ...
+
+    def run_key(self, row: Any) -> str:
+        """What names the run of a row that other rows, of this file or others, may hold more of; empty: it is whole.
+
+        Rows of one key are joined once the last file is read, and parsed without a document.
+        """
+        return ""
+
+    def joined(self, rows: list[Any]) -> Any:
+        """One row of all the rows of a key, which may come in any order; to be written where `run_key` is."""
+        return rows[0]
+
+    def parts(self, document: Any) -> Iterator[Any]:
+        """Rows with a key that begin no run, but belong to one that other files hold; asked of any document at all."""
+        return iter(())
 
     def parse(self, row: Any, document: Any, path: Path) -> Draft:
         """Read one native row.
@@ -183,17 +200,17 @@ def id_of(value: Any) -> str:
 
 
 def parse_time(value: Any) -> datetime | None:
-    """Read an ISO time (naive ones as UTC) or a number since 1970; None and empty stay None.
+    """Read an ISO time (naive ones as UTC) or a number since 1970; None, empty and 0 are None.
 
     A number's unit is told by its size: seconds up to the year 5138, then milli-, micro- and nanoseconds.
 
     Raises:
         ValueError, OverflowError: it is no time.
     """
-    if value in (None, ""):
-        return None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value) if "." in value else int(value)
+    if value in (None, "", 0) and value is not False:
+        return None
     if isinstance(value, str):
         found = datetime.fromisoformat(value)
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
@@ -201,5 +218,5 @@ def parse_time(value: Any) -> datetime | None:
         raise ValueError(f"time is {value!r}, expected an ISO 8601 text or a number since 1970")
     for per_second in (1, 10**3, 10**6, 10**9):
         if abs(value) < 10**11 * per_second:
-            return _EPOCH + timedelta(seconds=value / per_second)
+            return _EPOCH + timedelta(microseconds=value * 10**6 // per_second)
     raise ValueError(f"time is {value!r}, expected a number since 1970")

@@ -38,4 +38,6 @@ class Canonical(Importer):
     def parse(self, row: Any, document: Any, path: Path) -> Draft:
         """Read one trajectory; a newer schema or a field that is unknown is refused."""
         found = Trajectory.model_validate(row)
-        return Draft(**{column.name: getattr(found, column.name) for column in fields(Draft)})
+        return Draft(
+            **{column.name: getattr(found, column.name) for column in fields(Draft) if column.name != "labels"}
+        )

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from synde_pipeline.logs.choices import first_domain, says_success
 from synde_pipeline.logs.importers.base import (
@@ -17,10 +17,17 @@ from synde_pipeline.logs.importers.base import (
     parse_time,
     task_hash,
 )
-from synde_pipeline.logs.importers.spans import Span, conversation_of_spans, in_order, times_of
+from synde_pipeline.logs.importers.span_runs import conversation_of_spans
+from synde_pipeline.logs.importers.spans import Span, fullest, in_order, once, times_of
 from synde_pipeline.records import LabelSource
 
 _TYPES = {"SPAN", "GENERATION", "EVENT", "TOOL", "AGENT", "CHAIN", "RETRIEVER", "EVALUATOR", "EMBEDDING", "GUARDRAIL"}
+_ROLES: dict[str, Literal["model", "tool", "judge"]] = {
+    "GENERATION": "model",
+    "TOOL": "tool",
+    "EVALUATOR": "judge",
+    "GUARDRAIL": "judge",
+}
 _GIVERS: dict[str, LabelSource] = {"ANNOTATION": "human", "EVAL": "judge", "API": "user"}
 _KINDS = {"NUMERIC", "CATEGORICAL", "BOOLEAN", "TEXT", "CORRECTION"}
 _WORD = re.compile(r"_([a-z])")
@@ -56,18 +63,32 @@ class Langfuse(Importer):
         return "Langfuse traces without observations" if any(_is_bare(row) for row in rows) else ""
 
     def rows(self, document: Any) -> Iterator[Any]:
-        """Yield `{trace, observations}` for each trace, and what is neither as it is."""
-        groups: dict[str, dict[str, Any]] = {}
+        """Yield `{trace, observations}` of each trace, and what is neither a trace nor an observation as it is."""
+        groups: dict[str, list[Any]] = {}
         for row in _objects(document):
             if _is_trace(row):
                 trace = row["trace"] if isinstance(row.get("trace"), dict) else row
                 yield {"trace": trace, "observations": row["observations"]}
             elif _is_observation(row):
-                key = str(_get(row, "trace_id"))
-                groups.setdefault(key, {"trace": _context(row), "observations": []})["observations"].append(row)
+                groups.setdefault(_get(row, "trace_id"), []).append({"trace": _context(row), "observations": [row]})
             elif not _is_score(row):
                 yield row
-        yield from groups.values()
+        yield from map(self.joined, groups.values())
+
+    def run_key(self, row: Any) -> str:
+        """The trace's id."""
+        return str(row["trace"].get("id") or "") if _is_trace(row) else ""
+
+    def joined(self, rows: list[Any]) -> Any:
+        """All observations; of each field of the trace the value that says most."""
+        said: dict[str, list[Any]] = {}
+        for row in rows:
+            for key, value in row["trace"].items():
+                values = said.setdefault(key, [])
+                if value not in (None, *values):
+                    values.append(value)
+        trace = {key: fullest(values) for key, values in said.items() if values}
+        return {"trace": trace, "observations": [one for row in rows for one in row["observations"]]}
 
     def parse(self, row: Any, document: Any, path: Path) -> Draft:
         """Read one trace."""
@@ -76,13 +97,15 @@ class Langfuse(Importer):
         trace, seen = row["trace"], row["observations"]
         if str(trace.get("environment") or "").startswith("langfuse-"):
             raise ValueError("a trace of Langfuse's own evaluators: no run of an agent")
-        spans = in_order(_span(one) for one in seen)
+        by_id = {str(one["id"]): one for one in once(seen, lambda one: str(one["id"]))}
+        spans = in_order(map(_span, by_id.values()))
+        seen = [by_id[span.id] for span in spans]
         ids = {span.id for span in spans}
         root = next((span for span in spans if span.parent not in ids), None)
         asked = trace.get("input") if trace.get("input") is not None else root.asked if root else None
-        talk = conversation_of_spans(spans, asked)
-        starts = [_get(one, "start_time") for one in seen]
-        started, ended = times_of(starts, [_get(one, "end_time") for one in seen])
+        answered = trace.get("output") if trace.get("output") is not None else root.answered if root else None
+        talk = conversation_of_spans(spans, asked, answered)
+        started, ended = times_of(spans)
         domain = first_domain(trace.get("name"), root.name if root else None, default=self.name)
         models = (_get(one, "provided_model_name") or one.get("model") for one in seen)
         return Draft(
@@ -194,10 +217,11 @@ def _span(row: dict[str, Any]) -> Span:
     return Span(
         id=id_of(row["id"]),
         parent=str(_get(row, "parent_observation_id") or ""),
-        kind="model" if kind == "GENERATION" else "tool" if kind == "TOOL" else "other",
+        kind=_ROLES.get(kind, "other"),
         name=str(row.get("name") or ""),
         asked=row.get("input"),
         answered=answered,
         at=parse_time(_get(row, "start_time")),
+        until=parse_time(_get(row, "end_time")),
         ok=None if level is None else level != "ERROR",
     )

@@ -16,7 +16,8 @@ from synde_pipeline.logs.importers.base import (
     parse_time,
     task_hash,
 )
-from synde_pipeline.logs.importers.spans import Span, conversation_of_spans, in_order, times_of
+from synde_pipeline.logs.importers.span_runs import conversation_of_spans
+from synde_pipeline.logs.importers.spans import Span, in_order, once, times_of
 from synde_pipeline.records import LabelSource
 
 _GIVERS: dict[str, LabelSource] = {"app": "human", "model": "judge", "auto_eval": "judge", "api": "user"}
@@ -59,16 +60,26 @@ class LangSmith(Importer):
                 yield row
         yield from traces.values()
 
+    def run_key(self, row: Any) -> str:
+        """The trace's id."""
+        return _trace_of(row[0]) if isinstance(row, list) else ""
+
+    def joined(self, rows: list[Any]) -> Any:
+        """All runs of the trace."""
+        return [run for row in rows for run in row]
+
     def parse(self, row: Any, document: Any, path: Path) -> Draft:
         """Read one trace."""
         if not isinstance(row, list):
             raise TypeError("neither a run nor feedback")
-        runs = sorted(row, key=lambda run: str(run.get("dotted_order") or ""))
+        by_id = {run["id"]: run for run in once(row, lambda run: run["id"])}
+        spans = in_order(map(_span, by_id.values()))
+        if all(run.get("dotted_order") for run in by_id.values()):
+            spans.sort(key=lambda span: str(by_id[span.id]["dotted_order"]))
+        runs = [by_id[span.id] for span in spans]
         root = _root_of(runs)
-        spans = [_span(run) for run in runs]
-        ordered = spans if all(run.get("dotted_order") for run in runs) else in_order(spans)
-        talk = conversation_of_spans(ordered, root.get("inputs"))
-        started, ended = times_of((run.get("start_time") for run in runs), (run.get("end_time") for run in runs))
+        talk = conversation_of_spans(spans, root.get("inputs"), root.get("outputs"))
+        started, ended = times_of(spans)
         domain = first_domain(root.get("session_name"), root.get("name"), default=self.name)
         example = root.get("reference_example_id")
         return Draft(
@@ -197,5 +208,6 @@ def _span(run: dict[str, Any]) -> Span:
         asked=run.get("inputs"),
         answered=answered,
         at=parse_time(run.get("start_time")),
+        until=parse_time(run.get("end_time")),
         ok=False if run.get("error") else worked,
     )

@@ -7,11 +7,11 @@ success, are an outcome.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from synde_pipeline.logs.choices import says_success
-from synde_pipeline.logs.importers.otel_messages import tree
-from synde_pipeline.logs.importers.otel_spans import Span, first_of
+from synde_pipeline.logs.importers.otel_spans import Native, first_of, tree
 from synde_pipeline.records import LabelSource, Outcome
 
 _SOURCES: dict[str, LabelSource] = {"HUMAN": "human", "CODE": "verifier", "LLM": "judge"}
@@ -37,13 +37,13 @@ class Evaluation:
     source: LabelSource
     of_run: bool
     """Whether it is about the whole run, not about one span of it."""
-    at: int | None = None
-    """When it was given, in nanoseconds since 1970; None where the log does not say."""
+    at: datetime | None = None
+    """When it was given; None where the log does not say."""
 
 
-def evaluations_in(spans: list[Span], root: Span | None) -> list[Evaluation]:
+def evaluations_in(natives: list[Native], root: Native | None) -> list[Evaluation]:
     """All judgements in a trace, in order."""
-    return [one for span in spans for one in _of_span(span, is_root=span is root)]
+    return [one for native in natives for one in _of_span(native, is_root=native is root)]
 
 
 def verdict_of(evaluations: list[Evaluation]) -> tuple[Outcome, float | None, LabelSource]:
@@ -57,8 +57,8 @@ def verdict_of(evaluations: list[Evaluation]) -> tuple[Outcome, float | None, La
     return "unknown", None, "none"
 
 
-def _of_span(span: Span, *, is_root: bool) -> Iterator[Evaluation]:
-    for source, at in ((span.attributes, span.end), *((event.attributes, event.at) for event in span.events)):
+def _of_span(span: Native, *, is_root: bool) -> Iterator[Evaluation]:
+    for source, at in ((span.attributes, span.until), *((event.attributes, event.at) for event in span.events)):
         if name := source.get("gen_ai.evaluation.name"):
             value, label = source.get("gen_ai.evaluation.score.value"), source.get("gen_ai.evaluation.score.label")
             yield replace(_evaluation(str(name), value, label, "none", of_run=False), at=at)

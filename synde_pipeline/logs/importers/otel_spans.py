@@ -1,8 +1,13 @@
 """One native span of OpenTelemetry, in any encoding, as a plain span."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from synde_pipeline.logs.importers.base import parse_time
+from synde_pipeline.logs.importers.parts import decoded
+from synde_pipeline.records import canonical_json
 
 NESTED = frozenset({"gen_ai", "llm", "openinference", "traceloop"})
 """Attributes that some exporters write as trees."""
@@ -11,7 +16,8 @@ _INTS = ("intValue", "int_value")
 _LISTS = ("arrayValue", "array_value")
 _MAPS = ("kvlistValue", "kvlist_value")
 _ERRORS = ("ERROR", "STATUS_CODE_ERROR", "Error", 2)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HIDDEN = "__REDACTED__"
+"""What a tracer writes where it was told to hide the content."""
 
 
 @dataclass(frozen=True)
@@ -20,78 +26,92 @@ class Event:
 
     name: str
     attributes: dict[str, Any]
-    at: int | None = None
-    """Nanoseconds since 1970."""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Span:
-    """One span, whatever it was encoded in."""
+class Native:
+    """One span or log record, whatever it was encoded in."""
 
     id: str
     parent: str
     name: str
-    start: int | None
-    end: int | None
-    """Nanoseconds since 1970; None where the log has none."""
+    at: datetime | None
+    until: datetime | None
     attributes: dict[str, Any]
     events: tuple[Event, ...] = ()
     failed: bool = False
     service: str = ""
     annotations: tuple[Any, ...] = ()
     """As Phoenix exports them beside the attributes."""
+    is_record: bool = False
+    """Whether it is a log record, which stands for an event of its span."""
 
 
-def is_span(value: dict[str, Any]) -> bool:
-    """Whether an object is a span or a log record."""
+def is_span(value: Any) -> bool:
+    """Whether a value is a span or a log record."""
+    if not isinstance(value, dict):
+        return False
     if "attributes" in value:
         return bool(value.keys() & {"name", "spanId", "span_id", "context", "timeUnixNano", "eventName"})
     return "traceID" in value and "spanID" in value
 
 
-def span_of(native: Any, resource: Any) -> Span:
-    """Read one native span.
+def id_in(native: Any) -> str:
+    """The id of a native span, or of the span that a record belongs to; empty where it has none; never raises."""
+    return str(first_of(native, "spanId", "spanID", "span_id", "context.span_id") or "")
+
+
+def is_record(native: Any) -> bool:
+    """Whether a native value is a log record."""
+    return isinstance(native, dict) and ("eventName" in native or "body" in native)
+
+
+def native_of(native: Any, resource: Any) -> Native:
+    """Read one native span or log record.
 
     Raises:
         TypeError, ValueError, AttributeError: it is none.
     """
-    if not isinstance(native, dict) or not is_span(native):
+    if not is_span(native):
         raise TypeError(f"a span is {type(native).__name__} without a span's fields")
     attributes = attributes_of(native.get("attributes", native.get("tags")))
-    start = time_of(first_of(native, "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime"))
-    start = start if start is not None else time_of(native.get("timeUnixNano"))
-    end = time_of(first_of(native, "endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime"))
+    start = parse_time(first_of(native, "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime"))
+    start = start or parse_time(native.get("timeUnixNano"))
+    end = parse_time(first_of(native, "endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime"))
     if end is None and start is not None and isinstance(native.get("duration"), int):
-        end = start + native["duration"] * 1000
+        end = start + timedelta(microseconds=native["duration"])
     events = tuple(_event(one) for key in ("events", "span_events", "logs") for one in native.get(key) or ())
-    if "eventName" in native or "body" in native:  # a log record stands for the event of its span
+    if is_record(native):
         events = (_record(native, attributes, start),)
         attributes = {}
-    return Span(
-        id=str(first_of(native, "spanId", "spanID", "span_id", "context.span_id") or ""),
+    return Native(
+        id=id_in(native),
         parent=str(first_of(native, "parentSpanId", "parent_span_id", "parent_id") or _reference(native)),
         name=str(first_of(native, "name", "operationName") or ""),
-        start=start,
-        end=end,
+        at=start,
+        until=end,
         attributes=attributes,
         events=events,
         failed=_failed(native, attributes),
         service=_service_of(native.get("resource") or resource),
         annotations=tuple(native.get("annotations") or native.get("span_annotations") or ()),
+        is_record=is_record(native),
     )
 
 
 def attributes_of(found: Any) -> dict[str, Any]:
-    """Attributes as a flat dictionary, from OTLP's list, Jaeger's tags, a dictionary or a tree."""
+    """Attributes as a flat dictionary, from OTLP's list, Jaeger's tags, a dictionary or a tree; without hidden ones."""
     if isinstance(found, list):
-        return {str(one["key"]): value_of(one.get("value")) for one in found}
+        pairs = ((str(one["key"]), value_of(one.get("value"))) for one in found)
+        return {key: value for key, value in pairs if value != _HIDDEN}
     flat: dict[str, Any] = {}
     todo = list((found or {}).items())
     while todo:
         key, value = todo.pop()
         if isinstance(value, dict) and value and str(key).split(".", 1)[0] in NESTED:
             todo += [(f"{key}.{name}", one) for name, one in value.items()]
-        else:
+        elif value != _HIDDEN:
             flat[str(key)] = value
     return flat
 
@@ -125,55 +145,56 @@ def first_of(native: Any, *keys: str) -> Any:
     return None
 
 
-def time_of(found: Any) -> int | None:
-    """A time as nanoseconds since 1970, its unit told by its size; 0 and nothing are None.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 25:
-        found = int(found)
-    if isinstance(found, str) and found:
-        at = datetime.fromisoformat(found)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-        return (at - _EPOCH) // timedelta(microseconds=1) * 1000
-    if found in (None, "", 0):
-        return None
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ValueError(f"time is {found!r}, expected an ISO 8601 text or a number since 1970")
-    for per_second in (1, 10**3, 10**6, 10**9):
-        if abs(found) < 10**11 * per_second:
-            return int(found * (10**9 // per_second))
-    raise ValueError(f"time is {found!r}, expected a number since 1970")
-
-
-def moment(nanoseconds: int | None) -> datetime | None:
-    """A time as a record has it."""
-    return None if nanoseconds is None else _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-
-
-def joined(spans: list[Span]) -> list[Span]:
+def joined(natives: Iterable[Native]) -> list[Native]:
     """Spans with the log records that belong to them as events; a record whose span is missing stands for it."""
-    owners: dict[str, Span] = {}
-    events: dict[str, list[Event]] = {}
-    alone: list[Span] = []
-    for span in spans:
-        if not span.id:
-            alone.append(span)
-        elif span.id not in owners or not (owners[span.id].name or owners[span.id].attributes):
-            owners[span.id] = span
-        if span.id:
-            events.setdefault(span.id, []).extend(span.events)
-    return [*(replace(span, events=tuple(events[key])) for key, span in owners.items()), *alone]
+    by_id: dict[str, list[Native]] = {}
+    for number, one in enumerate(natives):
+        by_id.setdefault(one.id or f"#{number}", []).append(one)
+    found = []
+    for same in by_id.values():
+        owner = next((one for one in same if not one.is_record), same[0])
+        records = sorted((event for one in same if one.is_record for event in one.events), key=_order)
+        found.append(replace(owner, events=(*(() if owner.is_record else owner.events), *records)))
+    return found
+
+
+def tree(attributes: dict[str, Any], prefix: str) -> Any:
+    """The value at a prefix, put together from flattened names (`a.0.b`) where it is not there as one."""
+    if prefix in attributes:
+        return decoded(attributes[prefix])
+    root: dict[str, Any] = {}
+    start = f"{prefix}."
+    for key, value in attributes.items():
+        if key.startswith(start):
+            at = root
+            *path, last = key.removeprefix(start).split(".")
+            for part in path:
+                inner = at.setdefault(part, {})
+                at = inner if isinstance(inner, dict) else {}
+            at[last] = value
+    return _listed(root) if root else None
+
+
+def _listed(value: Any) -> Any:
+    """Objects whose fields are numbers are lists."""
+    if not isinstance(value, dict):
+        return value
+    if value and all(key.isascii() and key.isdigit() and len(key) < 10 for key in value):
+        return [_listed(value[key]) for key in sorted(value, key=int)]
+    return {key: _listed(one) for key, one in value.items()}
+
+
+def _order(event: Event) -> tuple[datetime, str]:
+    return event.at or datetime.min.replace(tzinfo=UTC), canonical_json([event.name, event.attributes])
 
 
 def _event(native: Any) -> Event:
     fields = attributes_of(native.get("attributes", native.get("fields")))
     name = first_of(native, "name", "event_name") or fields.get("event") or fields.get("event.name") or ""
-    return Event(str(name), fields, time_of(first_of(native, "timeUnixNano", "time_unix_nano", "timestamp", "time")))
+    return Event(str(name), fields, parse_time(first_of(native, "timeUnixNano", "time_unix_nano", "timestamp", "time")))
 
 
-def _record(native: dict[str, Any], attributes: dict[str, Any], at: int | None) -> Event:
+def _record(native: dict[str, Any], attributes: dict[str, Any], at: datetime | None) -> Event:
     """A log record as an event: what it says is in its attributes or in its body."""
     body = value_of(native.get("body"))
     name = native.get("eventName") or attributes.get("event.name") or ""

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from synde_pipeline.logs.importers.chat import Message, arguments_of
@@ -12,7 +13,8 @@ from synde_pipeline.records import INVALID, canonical_json
 CALLS = {"tool_use", "tool_call", "function_call"}
 RESULTS = {"tool_result", "tool_call_response", "function_call_output", "function_response", "function_result"}
 THOUGHTS = {"thinking", "reasoning"}
-_GEMINI = ("functionCall", "function_call", "functionResponse", "function_response")
+_NAMED = ("functionCall", "function_call", "functionResponse", "function_response", "toolUse", "toolResult")
+"""Fields by which Gemini's and Bedrock's parts say what they are."""
 _TEXTS = {"text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal"}
 _BESIDES = {"text", "content", "refusal", "thought", "thought_signature", "thoughtSignature"}
 _MEDIA = {"image", "input_image", "image_url", "audio", "input_audio", "file", "input_file", "blob", "uri", "media"}
@@ -57,9 +59,10 @@ def kind_of(part: Any) -> str:
         return _snake(part["type"])
     if part.get("thought") is True:
         return "thinking"
-    return next((_snake(key) for key in _GEMINI if isinstance(part.get(key), dict)), "")
+    return next((_snake(key) for key in _NAMED if isinstance(part.get(key), dict)), "")
 
 
+@lru_cache(maxsize=256)  # asked of every part of every message, and there are few kinds
 def _snake(text: str) -> str:
     return _CAMEL.sub(r"_\1", text).replace("-", "_").lower()
 
@@ -77,25 +80,27 @@ def call_of(call: Any) -> tuple[str, str, str]:
     """
     if not isinstance(call, dict):
         raise TypeError(f"tool call is {type(call).__name__}, expected an object")
-    inner = _inner(call, "function", *_GEMINI)
+    inner = _inner(call, "function", *_NAMED)
     name = pick(inner, "name", "toolName", "tool_name")
     if not name:
         raise KeyError("name")
-    call_id = pick(call, "call_id", "id", "toolCallId", "tool_call_id") or pick(inner, "id")
+    call_id = pick(call, "call_id", "id", "toolCallId", "tool_call_id") or pick(inner, "id", "toolUseId")
     return str(call_id or ""), tool_name(name), arguments_of(pick(inner, "arguments", "args", "input", "parameters"))
 
 
 def _result_of(part: dict[str, Any]) -> Message:
-    inner = _inner(part, *_GEMINI)
-    text = text_in(pick(inner, "content", "result", "response", "output"))
-    call_id = pick(inner, "tool_use_id", "call_id", "toolCallId", "tool_call_id", "id")
+    inner = _inner(part, *_NAMED)
+    held = pick(inner, "content", "result", "response", "output")
+    text = text_in(held)
+    call_id = pick(inner, "tool_use_id", "call_id", "toolUseId", "toolCallId", "tool_call_id", "id")
     name = pick(inner, "name", "toolName")
-    return Message("tool", text, (), str(call_id or ""), tool_name(name) if name else "", has_failed(inner, text))
+    failed = has_failed((held if isinstance(held, dict) else {}) | inner, text)
+    return Message("tool", text, (), str(call_id or ""), tool_name(name) if name else "", failed)
 
 
 def has_failed(raw: dict[str, Any], text: str) -> bool | None:
     """Whether a tool failed, as its answer says; None where it does not."""
-    for flag in (raw.get("is_error"), raw.get("error")):
+    for flag in (raw.get("is_error"), raw.get("isError"), raw.get("error")):
         if isinstance(flag, bool):
             return flag
     known = {"error": True, "success": False}
@@ -112,6 +117,13 @@ def text_in(value: Any) -> str:
         return "".join(text_in(one) for one in value)
     if not isinstance(value, dict):
         return canonical_json(value)
+    held = value.get("content")
+    if (
+        isinstance(held, list)
+        and held
+        and all(isinstance(one, dict) and isinstance(one.get("text"), str) for one in held)
+    ):
+        return text_in(held)  # as MCP's tools and Bedrock's answer
     kind = value["type"] if isinstance(value.get("type"), str) else ""
     text = next((value[key] for key in ("text", "content", "refusal") if isinstance(value.get(key), str)), None)
     if text is not None and (kind in _TEXTS or all(one is None for key, one in value.items() if key not in _BESIDES)):
@@ -121,7 +133,10 @@ def text_in(value: Any) -> str:
 
 def pick(raw: dict[str, Any], *names: str) -> Any:
     """The first of the fields that holds anything."""
-    return next((raw[name] for name in names if raw.get(name) is not None), None)
+    for name in names:
+        if (value := raw.get(name)) is not None:
+            return value
+    return None
 
 
 def decoded(value: Any) -> Any:

@@ -108,7 +108,7 @@ def acted(message: Message) -> Message:
     if not {"Action Input", "Thought"} & {part.label for part in parts}:
         return message
     act = next(_acts(parts), None)
-    if act is None or not act.tool:
+    if act is None or act.tool in ("", INVALID):
         return message
     said = message.text[: _LABEL.search(message.text).start()].strip()  # pyright: ignore[reportOptionalMemberAccess]
     thought = "\n".join(part for part in (said, *act.thought) if part)

@@ -1,237 +1,141 @@
-"""A trace's spans -> one run: calls of a model say what the agent did, spans of tools say what came back.
+"""Spans of a trace, whatever the tracer: their order, which of them are one call, and what happened when.
 
-What a model was shown repeats the whole history at each call; only what follows its own last answer is new.
+How a run is made of them is in `span_runs`.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
-from synde_pipeline.logs.importers.base import parse_time
-from synde_pipeline.logs.importers.chat import Conversation, Message, Talk, arguments_of
-from synde_pipeline.logs.importers.parts import decoded, tool_name
-from synde_pipeline.logs.importers.react import acted
-from synde_pipeline.logs.importers.turns import answer_of, plain_text, turns_of
-from synde_pipeline.records import REPLY, canonical_json
+from synde_pipeline.records import canonical_json
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_PREFIX = re.compile(r"^(?:running tool:?|execute_tool|tool:)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Span:
-    """One span, whatever the tracer."""
+    """One span."""
 
     id: str
     parent: str
-    kind: Literal["model", "tool", "other"]
+    kind: Literal["model", "tool", "judge", "other"]
+    """What it records; a judge and what is done for it are no part of the run."""
     name: str = ""
     asked: Any = None
     """Its input."""
     answered: Any = None
     """Its output."""
     at: datetime | None = None
+    until: datetime | None = None
     ok: bool | None = None
     """For tools: whether the call worked, as the log says it."""
+    call_id: str = ""
+    """For tools: what the model calls the call, where the log says it."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a model's call with any content."""
+        empty = (None, "", [], {})
+        return self.kind == "model" and (self.asked not in empty or self.answered not in empty)
 
 
-def conversation_of_spans(spans: Sequence[Span], asked: Any = None) -> Conversation:
-    """Task and steps of a trace.
+class Moment(NamedTuple):
+    """Something that happened, in the order of time: what ends then is before what begins then."""
 
-    Args:
-        spans: in the order of their starts.
-        asked: what the trace as a whole was asked; used where no model's input names speakers.
+    at: datetime
+    rank: int
+    number: int
+    """Of the call."""
+    is_end: bool
+    calls: list[Span]
 
-    Raises:
-        ValueError: nowhere is there a task.
-        TypeError, KeyError: a message is none of the shapes that are read.
+
+def moments_of(spans: Iterable[Span]) -> list[Moment]:
+    """Beginnings and ends of all calls. Spans without a time come first, in the order given."""
+    found = []
+    for number, calls in enumerate(_calls(list(spans))):
+        begun = calls[0].at or _LONG_AGO + timedelta(microseconds=number)
+        ended = max(calls[0].until or begun, begun)
+        rank = 0 if calls[0].kind == "model" else 1
+        found.append(Moment(begun, 2 + rank, number, False, calls))
+        found.append(Moment(ended, rank if ended > begun else 2 + rank, number, True, calls))
+    return sorted(found, key=lambda moment: moment[:4])
+
+
+def _calls(spans: list[Span]) -> Iterator[list[Span]]:
+    """Spans that are one call, the innermost first: two instrumentations may both record a call of a model.
+
+    A span around several calls (an agent's) only says again what they say.
     """
-    run = _Run(asked)
-    for calls in _grouped(spans):
-        if calls[0].kind == "model":
-            run.called(calls)
-        else:
-            run.used(calls[0])
-    return run.ended()
-
-
-def _grouped(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Spans that are one call: two instrumentations may both record a model's call, one inside the other."""
-    inner: dict[str, list[Span]] = {}
-    above = _models_above(spans)
+    owners = _owners(spans)
+    spans = [one for one in spans if one.kind != "judge" and not ((by := owners[id(one)]) and by.kind == "judge")]
+    inner: dict[int, list[Span]] = {}
     for span in spans:
-        if span.kind == "model" and above[span.id]:
-            inner.setdefault(above[span.id], []).append(span)
-    told: set[int] = set()
+        if span.speaks and (owner := owners[id(span)]):
+            inner.setdefault(id(owner), []).append(span)
+    tools = {span.name for span in spans if span.kind == "tool"}
     for span in spans:
-        if span.kind != "model":
+        if span.kind == "tool" or (span.kind == "other" and span.name not in tools):
             yield [span]
-        elif id(span) not in told:
+        elif span.speaks and len(inner.get(id(owners[id(span)]), [])) != 1:
             chain = [span]
-            while len(next_ones := inner.get(chain[-1].id, [])) == 1 and id(next_ones[0]) not in told:
-                chain.append(next_ones[0])
-                told.add(id(next_ones[0]))
-            if len(next_ones) < 2:  # else it holds several calls, and they speak for themselves
-                yield chain
+            while len(next_ones := inner.get(id(chain[-1]), [])) == 1:
+                chain += next_ones
+            if not next_ones:
+                yield chain[::-1]
 
 
-def _models_above(spans: Sequence[Span]) -> dict[str, str]:
-    """For each span the id of the nearest model's call that it lies in; empty where there is none."""
-    by_id = {span.id: span for span in spans}
-    found: dict[str, str] = {}
+def _owners(spans: list[Span]) -> dict[int, Span | None]:
+    """For each span the judge that it works for, else the model's call that it lies in, up to the nearest tool."""
+    by_id = {span.id: span for span in spans if span.id}
+    found: dict[int, Span | None] = {}
     for span in spans:
-        way: list[Span] = []
+        way: dict[int, Span] = {}
         at: Span | None = span
-        while at is not None and at.id not in found:
-            found[at.id] = ""  # a circle of parents ends here
-            way.append(at)
+        while at is not None and id(at) not in found and id(at) not in way:
+            way[id(at)] = at
             at = by_id.get(at.parent)
-        for one in reversed(way):
-            parent = by_id.get(one.parent)
-            found[one.id] = "" if parent is None else parent.id if parent.kind == "model" else found[parent.id]
+        above = at if at is not None and id(at) in found else None  # a circle of parents is cut
+        for key, one in reversed(way.items()):
+            found[key] = None if above is None else _owner_below(above, found[id(above)])
+            above = one
     return found
 
 
-class _Run:
-    """What is known of a run so far."""
-
-    def __init__(self, asked: Any) -> None:
-        self.asked = asked
-        self.talk = Talk()
-        self.is_first = True
-        self.unseen: list[str] = []  # results of tools since the model was last called
-
-    def called(self, spans: list[Span]) -> None:
-        """A model's call."""
-        heard = _heard(spans)
-        said = [replace(acted(message), at=spans[0].at) for message in _said(spans)]
-        if self.is_first:
-            self._begin(heard, spans)
-        else:
-            self._go_on([acted(message) for message in heard])
-        for message in said:
-            if message.role == "system":
-                self.talk.system += [] if self.talk.system else [message.text]
-            else:
-                self.talk.act(message)
-
-    def used(self, span: Span) -> None:
-        """A tool's call, or a span that may be one by its name."""
-        answer = answer_of(span.answered, tool_name(_PREFIX.sub("", span.name)))
-        if span.ok is not None and not answer.is_error:
-            answer = replace(answer, is_error=not span.ok)
-        step = self.talk.call_of(answer)
-        if step is None:
-            if span.kind != "tool":
-                return
-            self._see_results()
-            given = decoded(span.asked)
-            given = given["input"] if isinstance(given, dict) and given.keys() == {"input"} else given
-            self.talk.act(Message("assistant", "", (("", answer.name, arguments_of(given)),), at=span.at))
-            step = len(self.talk.steps) - 1
-        self.talk.answer(step, answer)
-        self.unseen.append(answer.text)
-
-    def ended(self) -> Conversation:
-        """The whole run."""
-        if not self.talk.task:
-            self.talk.task = _task_in(self.asked)
-        return self.talk.ended()
-
-    def _begin(self, heard: list[Message], spans: list[Span]) -> None:
-        self.is_first = False
-        self.talk.system = [message.text for message in heard if message.role == "system"]
-        at = max((k for k, message in enumerate(heard) if message.role == "user" and message.text), default=None)
-        if at is None:
-            told = next((text for span in spans if (text := plain_text(span.asked))), "")
-            self.talk.task = _task_in(self.asked, told)
-        else:
-            self.talk.task = heard[at].text
-            for message in heard[:at] + heard[at + 1 :]:
-                if message.role != "system":
-                    self.talk.see(_told(message))
-        self._see_results()
-
-    def _go_on(self, heard: list[Message]) -> None:
-        if not heard:
-            self._see_results()
-            return
-        self.unseen = []
-        last = max((k for k, message in enumerate(heard) if message.role == "assistant"), default=None)
-        for message in heard if last is None else heard[last + 1 :]:
-            if message.role == "tool":
-                self._hear_result(message)
-            elif message.role == "user" and message.text != self.talk.task:
-                self.talk.see(message.text)
-                step = len(self.talk.steps) - 1
-                if last is not None and step >= 0 and self.talk.steps[step].tool == REPLY:
-                    self.talk.answer(step, message)
-
-    def _hear_result(self, message: Message) -> None:
-        """A result that the model is shown; the tool's own span may have told it already."""
-        self.talk.see(message.text)
-        step = self.talk.call_of(message)
-        if step is not None and self.talk.is_answered(step):
-            self.talk.judge(step, message.is_error)
-        elif step is not None:
-            self.talk.answer(step, message)
-
-    def _see_results(self) -> None:
-        for text in self.unseen:
-            self.talk.see(text)
-        self.unseen = []
-
-
-def _heard(spans: Iterable[Span]) -> list[Message]:
-    """What a model was shown: of several recordings of a call the first that names a user."""
-    found = [turns for span in spans if (turns := turns_of(span.asked))]
-    return next((turns for turns in found if any(turn.role == "user" for turn in turns)), found[0] if found else [])
-
-
-def _said(spans: Sequence[Span]) -> list[Message]:
-    """What a model answered: of several recordings of a call the first with tool calls, else with words."""
-    found = [_answer(turns) for span in spans if (turns := turns_of(span.answered))]
-    for turns in sorted(found, key=lambda turns: not any(turn.calls for turn in turns)):
-        if any(turn.calls or turn.text for turn in turns if turn.role == "assistant"):
-            return [turn for turn in turns if turn.calls or turn.text]
-    text = next((text for span in spans if (text := _plain_answer(span.answered))), "")
-    return [Message("assistant", text)] if text else []
-
-
-def _answer(turns: list[Message]) -> list[Message]:
-    """The model's own last words, and its instructions where they stand beside them."""
-    last = max((k for k, turn in enumerate(turns) if turn.role not in ("assistant", "system")), default=-1)
-    return turns[last + 1 :]
-
-
-def _plain_answer(value: Any) -> str:
-    value = decoded(value)
-    if isinstance(value, dict) and value and len(value) > 1 and "generations" not in value:
-        return canonical_json(value)  # an answer in a form that the user asked for
-    return plain_text(value)
-
-
-def _task_in(asked: Any, told: str = "") -> str:
-    turns = turns_of(asked)
-    user = next((turn.text for turn in reversed(turns) if turn.role == "user" and turn.text), "")
-    value = decoded(asked)
-    return user or plain_text(value) or told or (canonical_json(value) if value else "")
-
-
-def _told(message: Message) -> str:
-    said = [message.text, *(f"{name} {arguments}" for _, name, arguments in message.calls)]
-    return f"{message.role}: " + "\n".join(part for part in said if part)
+def _owner_below(parent: Span, owner: Span | None) -> Span | None:
+    if parent.kind == "judge" or (owner and owner.kind == "judge"):
+        return parent if parent.kind == "judge" else owner
+    return None if parent.kind == "tool" else parent if parent.speaks else owner
 
 
 def in_order(spans: Iterable[Span]) -> list[Span]:
-    """Spans by their starts; those without a time first, as they came."""
-    return sorted(spans, key=lambda span: span.at or _LONG_AGO)
+    """Spans in their order."""
+    return sorted(spans, key=lambda span: place_of(span.at, span.until, span.id))
 
 
-def times_of(starts: Iterable[Any], ends: Iterable[Any]) -> tuple[datetime | None, datetime | None]:
+def place_of(at: datetime | None, until: datetime | None, span_id: str) -> tuple[datetime, datetime, str]:
+    """Where a span stands among others, whatever file it came from; undated ones first, as they came."""
+    return (at, until or at, span_id) if at else (_LONG_AGO, _LONG_AGO, "")
+
+
+def once(natives: Iterable[Any], key_of: Callable[[Any], str]) -> list[Any]:
+    """Each native span once: of several versions that an exporter wrote of one, the one that says most."""
+    versions: dict[str, list[Any]] = {}
+    for native in natives:
+        versions.setdefault(key_of(native), []).append(native)
+    return [fullest(same) for same in versions.values()]
+
+
+def fullest(values: list[Any]) -> Any:
+    """The value that says most, the same one in whatever order they come."""
+    if len(values) == 1:
+        return values[0]
+    texts = [(len(text := canonical_json(value)), text) for value in values]
+    return values[texts.index(max(texts))]
+
+
+def times_of(spans: Iterable[Span]) -> tuple[datetime | None, datetime | None]:
     """When a trace began and ended: the earliest start and the latest end that are logged."""
-    began = [at for value in starts if (at := parse_time(value))]
-    ended = [at for value in ends if (at := parse_time(value))]
-    return min(began, default=None), max(ended, default=None)
+    times = [(span.at, span.until) for span in spans]
+    return min((at for at, _ in times if at), default=None), max((until for _, until in times if until), default=None)

@@ -6,7 +6,6 @@ OpenTelemetry's parts, and JSON inside JSON texts. Nothing here knows what a log
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from synde_pipeline.logs.importers.base import parse_time
@@ -35,6 +34,8 @@ ROLES = {
     "model": "assistant",
     "tool": "tool",
     "function": "tool",
+    "tool-response": "tool",
+    "tool-call": "echo",  # says again what the assistant's own turn said
 }
 _HOLDERS = (
     *("messages", "contents", "choices", "candidates", "generations", "message", "content"),
@@ -78,14 +79,17 @@ def plain_text(value: Any) -> str:
 
 def answer_of(value: Any, name: str = "") -> Message:
     """What a tool gave back: the message that wraps it, else the whole value as text."""
-    turns = turns_of(value) if isinstance(decoded(value), dict | list) else []
+    found = decoded(value)
+    if isinstance(found, str) or (isinstance(found, dict) and isinstance(found.get("content"), list)):
+        value = found  # a text in quotes, or parts: any other JSON stays as the tool wrote it
+    turns = turns_of(value) if isinstance(found, dict | list) else []
     if turns and all(turn.role == "tool" for turn in turns):
         failed = True if any(turn.is_error for turn in turns) else turns[0].is_error
         return Message("tool", "\n".join(turn.text for turn in turns), name=name, is_error=failed)
     if isinstance(value, dict) and len(value) == 1 and (only := next(iter(value))) in ("output", "result", "content"):
         return answer_of(value[only], name)
     text = text_in(value)
-    return Message("tool", text, name=name, is_error=True if text.startswith("Error") else None)
+    return Message("tool", text, name=name, is_error=has_failed(value if isinstance(value, dict) else {}, text))
 
 
 def _of_list(values: list[Any]) -> list[Message]:
@@ -131,10 +135,11 @@ def _of_object(value: dict[str, Any]) -> list[Message]:
 
 def _wrapped(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """A message's role and its fields; None where the value is no message."""
-    if "lc" in value and isinstance(value.get("kwargs"), dict):
+    inner = value.get("kwargs")
+    if isinstance(inner, dict) and ("lc" in value or str(inner.get("type")) in ROLES):
         name = str((value.get("id") or [""])[-1]).lower()
         role = name.removesuffix("chunk").removesuffix("message")
-        return (ROLES.get(role) or ROLES.get(str(value["kwargs"].get("role")), "user"), value["kwargs"])
+        return (ROLES.get(role) or ROLES.get(str(pick(inner, "role", "type")), "user"), inner)
     role = value.get("role")
     if role is None and value.get("type") in ROLES and ("content" in value or "data" in value):
         inner = value["data"] if isinstance(value.get("data"), dict) else value
@@ -146,6 +151,8 @@ def _wrapped(value: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 
 
 def _messages_of(role: str, raw: dict[str, Any]) -> Iterator[Message]:
+    if role == "echo":
+        return
     parts = raw["content"] if raw.get("content") is not None else raw.get("parts")
     if role == "tool" and isinstance(parts, dict) and "function" in parts:
         return  # a tool's description, not what it said
@@ -162,9 +169,9 @@ def _messages_of(role: str, raw: dict[str, Any]) -> Iterator[Message]:
     calls = content.calls or [call_of(call) for call in _calls_in(raw)]
     thoughts = content.thoughts or [text_in(pick(raw, "reasoning_content", "reasoning", "thinking"))]
     if text or calls or not content.results:
-        message = Message(role, text, at=parse_time(raw.get("timestamp")))
         own = role == "assistant"
-        yield replace(message, calls=tuple(calls), reasoning="\n".join(thoughts)) if own else message
+        reasoning = "\n".join(thoughts) if own else ""
+        yield Message(role, text, tuple(calls) if own else (), at=parse_time(raw.get("timestamp")), reasoning=reasoning)
 
 
 def _own_name(raw: dict[str, Any]) -> str:
