@@ -23,7 +23,7 @@ from synde_pipeline.records import SCHEMA_VERSION, LabelSource, Outcome
 
 BLOCK_BYTES = 2**24
 """Size of a block of lines: what is asked of whole columns is asked once a block."""
-_PARSED_BYTES = 2**21
+_PARSED_BYTES = 2**20
 """So much is parsed at once: a bad line costs those beside it a few more passes."""
 
 _FIRST, _LAST = (datetime(year, 1, 1) for year in (2, 9999))  # noqa: DTZ001 - only compared with UTC

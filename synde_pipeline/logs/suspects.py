@@ -64,6 +64,7 @@ def suspects_in(table: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
 
 
 def _of(texts: pa.Array | pa.ChunkedArray, *more: str) -> tuple[NDArray[np.bool_], set[str]]:
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts  # else a clue is compiled for each
     mask = np.zeros(len(texts), np.bool_)
     for clue in (*_CLUES, *more):
         mask |= np.asarray(pc.match_substring_regex(texts, clue)).astype(np.bool_)
