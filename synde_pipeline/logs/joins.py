@@ -82,6 +82,11 @@ class Joined:
     """Whose raw logs change."""
 
 
+def heard_of(warehouse: Warehouse, found: FileImport) -> FileImport:
+    """What joining labels needs of a file: no runs, and names of runs only where something was said of any before."""
+    return FileImport(found.path, labels=found.labels, keys=found.keys if _path(warehouse).exists() else {})
+
+
 def join_labels(warehouse: Warehouse, found: Sequence[FileImport], choices: Choices, today: date) -> Joined:
     """Keep what an import's files say of runs, and label the landed runs that they, or earlier files, speak of.
 

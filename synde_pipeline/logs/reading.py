@@ -4,7 +4,7 @@ How bytes become documents is in `documents`, which format means what in `import
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,17 +13,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from synde_pipeline.errors import ImportFormatError, InputError
+from synde_pipeline.logs.blocks import documents_of
 from synde_pipeline.logs.choices import AS_LOGGED, Choices
-from synde_pipeline.logs.documents import BadRow, Document, Lines, Text, document_of
+from synde_pipeline.logs.days import DayRule, Days
+from synde_pipeline.logs.documents import LIMITS, BadRow, Document, Limits, Lines, Text
 from synde_pipeline.logs.importers.base import REFUSED, Draft, Importer, Label
-from synde_pipeline.logs.importers.registry import detect, told_of
+from synde_pipeline.logs.importers.registry import importer_of, told_of
 from synde_pipeline.logs.redact import safe_id
+from synde_pipeline.logs.rows import bad_row
 from synde_pipeline.logs.run_keys import RunKey
 from synde_pipeline.logs.said import Heard, decided
-from synde_pipeline.records import Trajectory, canonical_json
-
-DayRule = Callable[[int, int], date]
-"""(row number, rows in the file) -> day, for rows whose log carries no time."""
+from synde_pipeline.records import Trajectory
 
 UNDATED_END = date(2025, 1, 14)
 """Last day that undated logs are spread to when the user gives no rule."""
@@ -32,7 +32,7 @@ UNDATED_DAYS = 14
 
 @dataclass
 class FileImport:
-    """What one native file held."""
+    """What one native file held, or one block of a long one."""
 
     path: Path
     digest: str = ""
@@ -42,6 +42,7 @@ class FileImport:
     bad: list[BadRow] = field(default_factory=list)
     skipped: str = ""
     """Why nothing was read, for files that are no logs."""
+    is_block: bool = False
     n_undated: int = 0
     dropped: tuple[str, ...] = ()
     labels: list[Label] = field(default_factory=list)
@@ -56,10 +57,6 @@ class FileImport:
     """Content hash of a run that other files may speak of -> what they call it."""
     drafts: list["DraftRow"] = field(default_factory=list)
     """Runs that wait for their labels and their days."""
-
-    def without_runs(self) -> "FileImport":
-        """What joining labels needs: many runs need not stay in memory for it."""
-        return FileImport(self.path, labels=self.labels, keys=self.keys)
 
 
 def fixed_per_day(start: date, per_day: int) -> DayRule:
@@ -76,89 +73,113 @@ def native_files(path: Path) -> list[Path]:
     """The files to look into, sorted by path so that file order is the same everywhere.
 
     Raises:
-        InputError: the path does not exist.
+        InputError: the path does not exist, or is something else than a file or a folder.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist", expected="a log file or a folder of logs")
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if _is_file(file) and not file.name.startswith("."))
+    if not path.is_file():
+        raise InputError(f"{path} is no file and no folder", expected="a log file or a folder of logs")
+    return [path]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # nobody may look: reading it says why
+        return True
 
 
 def read_files(
-    paths: Iterable[Path], *, forced: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+    paths: Iterable[Path],
+    *,
+    forced: str | None = None,
+    rule: DayRule | None = None,
+    choices: Choices = AS_LOGGED,
+    limits: Limits = LIMITS,
 ) -> Iterator[FileImport]:
-    """Read native files; what one file of a source says of another one's runs is joined.
+    """Read native files, long ones of JSON lines block by block; what one says of another one's runs is joined.
 
-    Runs that other files may speak of wait for the last file; all others come at once.
+    Runs that other files may speak of wait for the last file; all others come at once, so that memory does not grow
+    with their number.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
         ImportFormatError: the format was forced and does not fit.
     """
+    days = Days(rule)
     waiting: list[FileImport] = []
     said: dict[str, list[Heard]] = {}
     for path in paths:
-        found = _read(path, forced, choices)
-        for label in found.labels:
-            said.setdefault(label.key, []).append((path, label))
-        if any(one.label_key for one in found.drafts):
-            waiting.append(found)
-        else:
-            yield _finished(found, rule)
+        for found in _read(path, forced, choices, limits):
+            for label in found.labels:
+                said.setdefault(label.key, []).append((path, label))
+            if any(one.label_key for one in found.drafts):
+                waiting.append(found)
+            else:
+                yield _finished(found, days)
+            del found  # else a block would be there while the next one is read
     for found in waiting:
         found.drafts = [_labelled(one, found.path, said.get(one.label_key, []), choices) for one in found.drafts]
-        yield _finished(found, rule)
+        yield _finished(found, days)
 
 
-def read_file(
-    path: Path, *, forced: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
-) -> FileImport:
-    """Read one native file; what cannot be read is quarantined with its reason, never raised.
+def read_file(path: Path, **options: Any) -> FileImport:
+    """Read one native file, of whatever length; options as of `read_files`.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
         ImportFormatError: the format was forced and does not fit.
     """
-    (found,) = read_files([path], forced=forced, rule=rule, choices=choices)
-    return found
+    whole, *blocks = read_files([path], **options)
+    for block in blocks:
+        for name in ("trajectories", "bad", "labels", "n_undated", "unknown", "missing"):
+            setattr(whole, name, getattr(whole, name) + getattr(block, name))
+        whole.keys |= block.keys
+        whole.format, whole.skipped = whole.format or block.format, whole.skipped or block.skipped
+    return whole
 
 
-def _read(path: Path, forced: str | None, choices: Choices) -> FileImport:
-    document = document_of(path)
-    result = FileImport(path, document.digest, bad=document.bad, skipped=document.skipped)
-    if document.content is None:
-        return result
+def _read(path: Path, forced: str | None, choices: Choices, limits: Limits) -> Iterator[FileImport]:
+    """One file, or its blocks: the first one with rows tells the format of all."""
+    importer: Importer | None = None
+    n_rows = 0
+    for document in documents_of(path, limits):
+        result = FileImport(path, document.digest, bad=document.bad, skipped=document.skipped)
+        result.is_block = document.is_block
+        if document.content is not None and not (isinstance(document.content, Lines) and not document.content):
+            importer = importer or _detected(result, document, forced)
+            if importer is None:
+                yield result
+                return
+            n_rows = _read_content(result, importer, document.content, choices, n_rows)
+        del document
+        yield result
+        del result
+
+
+def _detected(result: FileImport, document: Document, forced: str | None) -> Importer | None:
+    """Who reads a document; None, and why, where nobody does."""
     try:
-        importer = _importer_of(document, forced)
+        return importer_of(document, forced)
     except ImportFormatError as error:
         if forced:
             raise
         plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
         result.skipped = told_of(document.content) or plain
-        return result
+        return None
+
+
+def _read_content(result: FileImport, importer: Importer, content: Any, choices: Choices, n_rows: int) -> int:
+    """Read labels and rows of a document; returns how many rows its file had so far."""
     result.format, result.dropped = importer.name, importer.dropped
-    result.labels = _labels(result, importer, document.content)
+    result.labels = _labels(result, importer, content)
     for label in result.labels:
         if label.score and label.reward is not None:
             result.scores.setdefault(label.score, []).append(label.reward)
-    if word := importer.tells(document.content):
-        result.skipped = word
-        return result
-    _read_rows(result, importer, document.content, choices)
-    return result
-
-
-def _importer_of(document: Document, forced: str | None) -> Importer:
-    try:
-        return detect(document.content, forced)
-    except ImportFormatError:
-        if not isinstance(document.content, dict):
-            raise
-        # One line of JSON lines is a JSON document too.
-        importer = detect(Lines([document.content]), forced)
-        document.content = Lines([document.content])
-        return importer
+    result.skipped = importer.tells(content)
+    return n_rows if result.skipped else _read_rows(result, importer, content, choices, n_rows)
 
 
 def _labels(result: FileImport, importer: Importer, content: Any) -> list[Label]:
@@ -183,17 +204,17 @@ class DraftRow:
     """Of another file or of a person's rule, where it is in the draft."""
 
 
-def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Choices) -> None:
-    rows = enumerate(importer.rows(content))
-    number = -1
+def _read_rows(result: FileImport, importer: Importer, content: Any, choices: Choices, first: int) -> int:
+    rows = enumerate(importer.rows(content), first)
+    number = first - 1
     while True:
         try:
             number, row = next(rows)
         except StopIteration:
-            return
+            return number + 1
         except REFUSED as error:  # a generator that failed is over
             result.bad.append(bad_row(number + 1, content, error))
-            return
+            return number + 2
         if importer.known and isinstance(row, dict):
             result.unknown.update(str(key) for key in row if key not in importer.known)
         try:
@@ -229,17 +250,12 @@ def _labelled(one: DraftRow, path: Path, said: list[Heard], choices: Choices) ->
     return replace(one, draft=draft, label=label)
 
 
-def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
+def _finished(result: FileImport, days: Days) -> FileImport:
     """Give every draft its day, and make records of them."""
     undated = [one.number for one in result.drafts if one.draft.started_at is None and one.draft.day is None]
     result.n_undated = len(undated)
-    if undated and rule is None:
-        raise InputError(
-            f"{result.path.name}: {len(undated)} trajectories carry no time",
-            expected="a rule that gives them days",
-            remedy="add --start-day YYYY-MM-DD --per-day N",
-        )
     places = {number: k for k, number in enumerate(undated)}
+    day_of = days.for_next(len(undated), result.path, is_block=result.is_block) if undated else None
     for one in result.drafts:
         try:
             if one.draft.day is not None:
@@ -247,8 +263,8 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
             elif one.draft.started_at is not None:
                 day = one.draft.started_at.date()
             else:
-                assert rule is not None  # noqa: S101 - undated rows without a rule were refused above
-                day = rule(places[one.number], len(undated))
+                assert day_of is not None  # noqa: S101 - there is an undated draft
+                day = day_of(places[one.number])
             values = {column.name: getattr(one.draft, column.name) for column in fields(one.draft)}
             values |= {"source": one.draft.source or result.format, "day": day}
             values |= {"trace_uid": safe_id(one.draft.trace_uid, 1), "task_id": safe_id(one.draft.task_id, 2)}
@@ -261,32 +277,3 @@ def _finished(result: FileImport, rule: DayRule | None) -> FileImport:
             result.bad.append(bad_row(one.number, one.row, error))
     result.drafts = []
     return result
-
-
-def bad_row(number: int, row: Any, error: Exception) -> BadRow:
-    """Quarantine entry of a native row: its JSON, and the reason in one line."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
-    elif isinstance(error, KeyError):
-        reason = f"missing field {error}"
-    else:
-        reason = str(error) or type(error).__name__
-    return BadRow(number, " ".join(reason.split())[:300], _raw(row))
-
-
-def _raw(row: Any) -> bytes:
-    if isinstance(row, bytes):
-        return row
-    try:
-        return canonical_json(row).encode("utf-8", "surrogatepass")
-    except (TypeError, ValueError, RecursionError):  # an archive, say: its file is what it is
-        return repr(row).encode("utf-8", "surrogatepass")
-
-
-def parse_line(line: bytes, number: int = 0) -> Trajectory | BadRow:
-    """A canonical trajectory of a line of JSON, or the reason why it is none."""
-    try:
-        return Trajectory.model_validate_json(line)
-    except ValidationError as error:
-        return bad_row(number, line, error)
