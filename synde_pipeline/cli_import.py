@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,16 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, print_json, printable, text_table
+from synde_pipeline.cli_words import AsJson, by_file, print_json, printable, text_table
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.choices import AS_LOGGED, Choices, ScoreRule
+from synde_pipeline.logs.days import DayRule
+from synde_pipeline.logs.documents import Limits
 from synde_pipeline.logs.importers.registry import importers
-from synde_pipeline.logs.joins import join_labels
+from synde_pipeline.logs.joins import heard_of, join_labels
 from synde_pipeline.logs.landing import Filed, file_import
-from synde_pipeline.logs.reading import DayRule, FileImport, fixed_per_day, native_files, read_files, spread_over
+from synde_pipeline.logs.reading import fixed_per_day, native_files, read_files, spread_over
+from synde_pipeline.logs.runs import FileImport
 from synde_pipeline.records import Trajectory
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
@@ -102,7 +106,8 @@ def imported(
     rows, seen = [], []
     for found in _read(files, log_format, rule, choices):
         rows.append(_row(found, file_import(warehouse, found, settings.start_day, today)))
-        seen.append(found.without_runs())
+        seen.append(heard_of(warehouse, found))
+        del found  # else a block would be there while the next one is read
     joined = join_labels(warehouse, seen, choices, today)
     return _with_totals(rows) | {"labels": joined.n_labels, "labels_waiting": joined.n_waiting}
 
@@ -138,10 +143,9 @@ def print_import(result: dict[str, Any], done: str = "imported") -> None:
 def _read(
     files: Sequence[Path], log_format: str | None, rule: DayRule | None, choices: Choices
 ) -> Iterator[FileImport]:
-    with tqdm(total=len(files), desc="import", unit="file", disable=None, leave=False) as bar:
-        for found in read_files(files, forced=log_format, rule=rule, choices=choices):
-            yield found
-            bar.update()
+    shown = tqdm(files, desc="import", unit="file", disable=None, leave=False)
+    limits = Limits(line=load().machine.max_line_mb * 2**20)
+    return read_files(shown, forced=log_format, rule=rule, choices=choices, limits=limits)
 
 
 def _row(found: FileImport, filed: Filed | None) -> dict[str, Any]:
@@ -168,6 +172,7 @@ def _range(values: Iterable[float]) -> dict[str, float]:
 
 
 def _with_totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = by_file(rows)
     return {"files": rows, **{name: sum(row[name] for row in rows) for name in COUNTED}}
 
 
@@ -188,6 +193,7 @@ def _look(path: Path, log_format: str | None, rule: DayRule | None, choices: Cho
         missing += found.missing
         reasons.update(bad.reason for bad in found.bad)
         first = first or next((one for one in found.trajectories if one.steps), None)
+        del found
     result = _with_totals(rows) | {"labels": 0, "labels_waiting": 0}
     if as_json:
         print_json(result)
@@ -263,9 +269,10 @@ def _print_formats(as_json: bool) -> None:
 
 
 def _stamps(path: Path) -> dict[Path, tuple[int, int]]:
-    """Size and time of each file."""
+    """Size and time of each file that is still there."""
     found = {}
     for file in native_files(path):
-        stat = file.stat()
-        found[file] = (stat.st_size, stat.st_mtime_ns)
+        with suppress(OSError):
+            stat = file.stat()
+            found[file] = (stat.st_size, stat.st_mtime_ns)
     return found

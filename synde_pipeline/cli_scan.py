@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, print_json, printable, text_table
+from synde_pipeline.cli_words import AsJson, by_file, print_json, printable, text_table
+from synde_pipeline.logs.documents import Limits
 from synde_pipeline.logs.landing import ARTEFACT
 from synde_pipeline.logs.reading import native_files, read_files, spread_over
 from synde_pipeline.logs.redact import ALLOWED, Allowed, Redactor, redact_with
@@ -28,29 +29,30 @@ def scan(
     What is harmless goes into the allow-list, one text or /pattern/ a line. JSON keys: files [file, format,
     trajectories, found {kind: n}], found {kind: n}, examples {kind: [masked text]}, allow_list.
     """
-    folder = Warehouse(load().warehouse).root / ARTEFACT
+    settings = load()
+    folder = Warehouse(settings.warehouse).root / ARTEFACT
     allowed = Allowed.in_folder(folder)
     rows: list[dict[str, Any]] = []
     examples: dict[str, Counter[str]] = defaultdict(Counter)
-    files = native_files(path)
-    with tqdm(total=len(files), desc="scan", unit="file", disable=None, leave=False) as bar:
-        for one in read_files(files, rule=spread_over()):
-            found, suspects = Counter[str](), suspects_of(one.trajectories)
-            for run in one.trajectories:
-                redactor = Redactor(allowed)
-                redact_with(redactor, run, suspects)
-                found += redactor.counts
-                for (kind, secret), n in redactor.replaced.items():
-                    examples[kind][secret] += n
-            rows.append(
-                {
-                    "file": str(one.path),
-                    "format": one.format,
-                    "trajectories": len(one.trajectories),
-                    "found": dict(sorted(found.items())),
-                }
-            )
-            bar.update()
+    files = tqdm(native_files(path), desc="scan", unit="file", disable=None, leave=False)
+    for one in read_files(files, rule=spread_over(), limits=Limits(line=settings.machine.max_line_mb * 2**20)):
+        found, suspects = Counter[str](), suspects_of(one.trajectories)
+        for run in one.trajectories:
+            redactor = Redactor(allowed)
+            redact_with(redactor, run, suspects)
+            found += redactor.counts
+            for (kind, secret), n in redactor.replaced.items():
+                examples[kind][secret] += n
+        rows.append(
+            {
+                "file": str(one.path),
+                "format": one.format,
+                "trajectories": len(one.trajectories),
+                "found": dict(sorted(found.items())),
+            }
+        )
+        del one  # else a block would be there while the next one is read
+    rows = by_file(rows)
     total = sum((Counter(row["found"]) for row in rows), Counter())
     shown = {
         kind: [secret if show else masked(secret) for secret, _ in each.most_common(N_EXAMPLES)]

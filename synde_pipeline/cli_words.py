@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import add
 from typing import Annotated, Any
 
 import typer
@@ -31,3 +32,23 @@ def text_table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def by_file(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the blocks of one `file` as one row: numbers are added, lists joined, of texts the first one counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        held = found.get(row["file"])
+        found[row["file"]] = row if held is None else _together("", held, row)
+    return list(found.values())
+
+
+def _together(name: str, held: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        both = held.keys() & value.keys()
+        return held | value | {key: _together(key, held[key], value[key]) for key in both}
+    if isinstance(value, list):
+        return [*held, *(one for one in value if one not in held)]
+    if isinstance(value, int | float):
+        return {"min": min, "max": max}.get(name, add)(held, value)
+    return held or value

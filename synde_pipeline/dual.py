@@ -28,11 +28,13 @@ from synde_pipeline.lease import lease
 from synde_pipeline.llm import Llm
 from synde_pipeline.logs.choices import AS_LOGGED
 from synde_pipeline.logs.daily import publish_raw_logs
-from synde_pipeline.logs.joins import join_labels
+from synde_pipeline.logs.days import DayRule
+from synde_pipeline.logs.documents import Limits
+from synde_pipeline.logs.joins import heard_of, join_labels
 from synde_pipeline.logs.landing import ARTEFACT as LANDING
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.logger import LandingWriter
-from synde_pipeline.logs.reading import DayRule, native_files, read_files
+from synde_pipeline.logs.reading import native_files, read_files
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.daily import publish_deltas, publish_memory
 from synde_pipeline.memory.embed import asking_through
@@ -173,11 +175,13 @@ class DualLearningSystem:
 
     def _import(self, path: Path, rule: DayRule | None) -> tuple[set[date], int]:
         today, days, n_bad, seen = datetime.now(UTC).date(), set[date](), 0, []
-        for found in read_files(native_files(path), rule=rule):
+        limits = Limits(line=self.settings.machine.max_line_mb * 2**20)
+        for found in read_files(native_files(path), rule=rule, limits=limits):
             filed = file_import(self.warehouse, found, self.settings.start_day, today)
             days |= filed.days
             n_bad += len(filed.bad)
-            seen.append(found.without_runs())
+            seen.append(heard_of(self.warehouse, found))
+            del found  # else a block would be there while the next one is read
         return days | join_labels(self.warehouse, seen, AS_LOGGED, today).days, n_bad
 
     def _materialise(self, day: date, llm: Llm) -> Any:

@@ -154,6 +154,7 @@ class Settings(Config):
 ENVIRONMENT = {
     "SYNDE_HOME": ("home",),
     "SYNDE_START_DAY": ("start_day",),
+    "SYNDE_MAX_LINE_MB": ("machine", "max_line_mb"),
     "SYNDE_BASE_MODEL": ("base_model",),
     "SYNDE_BASE_REVISION": ("base_revision",),
     "SYNDE_REPLAY_DATA": ("replay_data",),

@@ -179,3 +179,5 @@ class MachineConfig(Config):
     """Optimiser steps between two checkpoints of an adapter's training."""
     max_memory_gb: float | None = Field(default=None, gt=0)
     """Training is refused when its estimate is above; None takes what the machine has free."""
+    max_line_mb: int = Field(default=64, ge=1)
+    """A longer line of a log is quarantined by reference (file, offset, length, SHA-256); `SYNDE_MAX_LINE_MB`."""

@@ -18,7 +18,7 @@ from pyarrow import json as pa_json
 
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import STEP, TRAJECTORIES, pc, to_table
-from synde_pipeline.logs.reading import parse_line
+from synde_pipeline.logs.rows import parse_line
 from synde_pipeline.records import SCHEMA_VERSION, LabelSource, Outcome
 
 BLOCK_BYTES = 2**24

@@ -1,32 +1,35 @@
-"""Files as documents: JSON, JSON lines, text, and archives of them, by content and never by name.
+"""Bytes as documents: JSON, JSON lines, text, and archives of them, by content and never by name.
 
-Nothing is unpacked to disk, so that no path from a log is ever used as a path; what unpacks to too much is refused.
+How much of a file is read at once is in `blocks`.
 """
 
 import codecs
-import gzip
 import hashlib
 import json
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+from synde_pipeline.logs.archives import MOST_BYTES, Archive, UnpackError, gunzipped
 
-MOST_BYTES = 2**31
-"""Of one unpacked member, and of an archive's members together."""
-MOST_TIMES = 200
-"""An archive may grow by so much once it is larger than `SMALL`: text packs 5 to 20 times."""
-SMALL = 2**24
-_ZSTANDARD = 93
-"""How a zip marks members that Python's `zipfile` cannot unpack before 3.14, and Inspect AI writes."""
 _BETWEEN_ROWS = re.compile(r"[ \t\r\n,]*")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a file is in memory at once, in bytes."""
+
+    block: int = 2**26
+    """A file that is longer is read block by block where it is JSON lines."""
+    line: int = 2**26
+    """A longer line of JSON lines is quarantined by reference."""
+    whole: int = MOST_BYTES
+    """A longer file that is one document is refused."""
+
+
+LIMITS = Limits()
 
 
 class Lines(list[Any]):
@@ -39,10 +42,6 @@ class Text(str):
     __slots__ = ()
 
 
-class UnpackError(ValueError):
-    """An archive that is broken, would unpack to too much, or names paths outside itself."""
-
-
 @dataclass(frozen=True)
 class BadRow:
     """A row that no trajectory could be made of, as it was found."""
@@ -52,70 +51,29 @@ class BadRow:
     raw: bytes
 
 
-class Archive:
-    """A zip of JSON members, read one at a time.
+@dataclass(frozen=True)
+class Place:
+    """Where in a file some bytes begin."""
 
-    Raises:
-        UnpackError: it is broken, unpacks to too much, or holds a path that leads out of it.
+    path: Path = Path()
+    row: int = 0
+    """Lines before it, less the blank ones."""
+    offset: int = 0
+    """Bytes before it; of a gzip: unpacked ones."""
+
+
+def long_line(place: Place, length: int, digest: str, limits: Limits) -> BadRow:
+    """A line that is too long to be read, by reference.
+
+    Args:
+        place: where it begins.
+        length: bytes, without the end of the line.
+        digest: SHA-256 of these bytes, in hex.
+        limits: what is too long.
     """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        try:
-            self._zip = zipfile.ZipFile(BytesIO(data))
-            members = self._zip.infolist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, UnicodeDecodeError) as error:
-            raise UnpackError(f"broken zip: {error}") from error
-        total = sum(member.file_size for member in members)
-        if total > MOST_BYTES or (total > SMALL and total > MOST_TIMES * len(data)):
-            raise UnpackError(f"zip of {len(data)} bytes says it unpacks to {total}")
-        self.names = [member.filename for member in members]
-        """Of members, in the archive's order."""
-        for name in self.names:
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", name):
-                raise UnpackError(f"zip holds the path {name!r}, which leads out of it")
-
-    def json(self, name: str) -> Any:
-        """A member's JSON.
-
-        Raises:
-            UnpackError: it is broken, longer than it says, or no JSON.
-        """
-        try:
-            member = self._zip.getinfo(name)
-            data = self._unpacked(member)
-            if len(data) > member.file_size:
-                raise UnpackError(f"{name!r} is longer than it says")
-            return json.loads(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
-        except (
-            KeyError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            NotImplementedError,
-            struct.error,
-        ) as error:
-            raise UnpackError(f"{name!r} cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise UnpackError(f"{name!r} is not JSON: {error}") from error
-
-    def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
-        """A member's bytes, one more than it says where it is longer."""
-        if member.compress_type != _ZSTANDARD:
-            with self._zip.open(member) as packed:
-                return packed.read(member.file_size + 1)
-        # A local header is 30 bytes, the lengths of its name and its extra field last.
-        name, extra = struct.unpack_from("<HH", self._data, member.header_offset + 26)
-        start = member.header_offset + 30 + name + extra
-        packed = pa.BufferReader(self._data[start : start + member.compress_size])
-        with pa.CompressedInputStream(packed, "zstd") as stream:
-            data = stream.read(member.file_size + 1)
-        if zlib.crc32(data) != member.CRC:
-            raise zipfile.BadZipFile("its checksum is another")
-        return data
+    where = {"file": str(place.path), "offset": place.offset, "length": length, "sha256": digest}
+    reason = f"a line of {length} bytes, expected {limits.line} at most; it is kept by reference: set SYNDE_MAX_LINE_MB"
+    return BadRow(place.row, reason, json.dumps(where).encode())
 
 
 @dataclass
@@ -129,25 +87,18 @@ class Document:
     """Why the file holds nothing."""
     digest: str = ""
     """SHA-256 of the bytes that were read: a file may grow or go before its rows are filed."""
+    is_block: bool = False
+    """Whether it is a part of a long file of JSON lines."""
 
 
-def document_of(path: Path) -> Document:
-    """Read a file; what cannot be read of it comes back as bad rows with their bytes, nothing is raised."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Document(skipped=f"cannot be read: {error.strerror}")
-    found = document_in(data, is_json=path.name.removesuffix(".gz").endswith((".json", ".jsonl")))
-    found.digest = hashlib.sha256(data).hexdigest()
-    return found
-
-
-def document_in(data: bytes, *, is_json: bool) -> Document:
-    """The document in a file's bytes.
+def document_in(data: bytes, *, is_json: bool, path: Path = Path(), limits: Limits = LIMITS) -> Document:
+    """The document in a file's bytes; what cannot be read of it comes back as bad rows, nothing is raised.
 
     Args:
         data: all of the file.
         is_json: whether its name says that it is JSON, so that anything else is a broken file.
+        path: what references to it call it.
+        limits: how long a line may be.
     """
     if not data.strip():
         return Document(skipped="empty file")
@@ -158,54 +109,47 @@ def document_in(data: bytes, *, is_json: bool) -> Document:
             return Document(Archive(data))
     except UnpackError as error:
         return Document(bad=[BadRow(0, str(error), data)])
-    return _parsed(data, is_json=is_json)
-
-
-def _parsed(data: bytes, *, is_json: bool) -> Document:
     # A cut inside a character must not cost the whole rows before it; rows that hold such bytes are refused later.
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
     try:
         content, tail = parse_json(text)
     except (ValueError, RecursionError) as error:  # ValueError: JSONDecodeError, or a number of thousands of digits
-        if found := lines_of(data) or _objects_of(text):
+        lines, are_lines = lines_in(data, Place(path), limits)
+        if found := lines if are_lines else _objects_of(text):
             return found
         return Document(bad=[BadRow(0, f"not JSON: {error}", data)]) if is_json else Document(Text(text))
     bad = [] if tail is None else [BadRow(len(content), f"truncated or broken JSON after {len(content)} rows", tail)]
     return Document(content, bad)
 
 
-def gunzipped(data: bytes) -> bytes:
-    """Unpack gzip.
+def lines_in(data: bytes, place: Place = Place(), limits: Limits = LIMITS) -> tuple[Document, bool]:
+    """JSON lines, with each broken line as a bad row; and whether they are what the bytes are.
 
-    Raises:
-        UnpackError: it is broken, or unpacks to too much.
-    """
-    most = min(MOST_BYTES, max(SMALL, MOST_TIMES * len(data)))
-    try:
-        with gzip.GzipFile(fileobj=BytesIO(data)) as packed:
-            found = packed.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnpackError(f"broken gzip: {error}") from error
-    if len(found) > most:
-        raise UnpackError(f"gzip of {len(data)} bytes unpacks to more than {most}")
-    return found
-
-
-def lines_of(data: bytes) -> Document | None:
-    """JSON lines, with each broken line as a bad row; None where the first line that holds anything is no object.
-
-    A first line that was cut away may be broken too: then half of the others must be objects.
+    They are where at least half of the lines that hold anything are objects: a first line that was cut away may be
+    broken too.
     """
     rows, bad = Lines(), []
-    for number, line in enumerate(_lines(data)):
+    n_objects = n_broken = 0
+    for number, (offset, line) in enumerate(_lines(data), place.row):
+        if len(line) > limits.line:
+            here = replace(place, row=number, offset=place.offset + offset)
+            bad.append(long_line(here, len(line), hashlib.sha256(line).hexdigest(), limits))
+            n_objects += begins_object(line)
+            continue
         try:
-            row = json.loads(line.decode("utf-8", "surrogateescape"))
+            row = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
-            bad.append(BadRow(number, f"not JSON: {error}", line))
+            bad.append(BadRow(number, f"not JSON: {error}", line.removesuffix(b"\r")))
+            n_broken += 1
         else:
             rows.append(row)
-    n_objects = sum(isinstance(row, dict) for row in rows)
-    return Document(rows, bad) if n_objects and n_objects >= len(bad) else None
+            n_objects += isinstance(row, dict)
+    return Document(rows, bad), bool(n_objects) and n_objects >= n_broken
+
+
+def begins_object(line: bytes) -> bool:
+    """Whether a line of JSON holds an object, as its first byte says."""
+    return line[:99].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
 
 
 def _objects_of(text: str) -> Document | None:
@@ -220,10 +164,16 @@ def _objects_of(text: str) -> Document | None:
     return Document(Lines(rows), bad)
 
 
-def _lines(data: bytes) -> Iterator[bytes]:
-    for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n"):
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines that hold anything, each with its offset."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        line = data[at:end]
         if line.strip():
-            yield line.removesuffix(b"\r")
+            yield at, line
+        at = end + 1
 
 
 def parse_json(text: str) -> tuple[Any, bytes | None]:

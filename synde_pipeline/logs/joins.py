@@ -15,9 +15,9 @@ from synde_pipeline.logs.choices import AS_LOGGED, Choices
 from synde_pipeline.logs.importers.base import Label
 from synde_pipeline.logs.labels import LabelRow, file_labels, labels_in
 from synde_pipeline.logs.landing import ARTEFACT, make_private, uid_hash
-from synde_pipeline.logs.reading import FileImport
 from synde_pipeline.logs.redact import safe_id
 from synde_pipeline.logs.run_keys import RunKey, key_hash, place_of, purge_keys, run_keys
+from synde_pipeline.logs.runs import FileImport
 from synde_pipeline.logs.said import TRUST, Heard, decided
 from synde_pipeline.logs.tombstones import refuse_while_removing, tombstones
 from synde_pipeline.records import LabelSource, Outcome
@@ -80,6 +80,11 @@ class Joined:
     """Labels in the warehouse of runs that landing does not hold."""
     days: set[date] = field(default_factory=set)
     """Whose raw logs change."""
+
+
+def heard_of(warehouse: Warehouse, found: FileImport) -> FileImport:
+    """What joining labels needs of a file: no runs, and names of runs only where something was said of any before."""
+    return FileImport(found.path, labels=found.labels, keys=found.keys if _path(warehouse).exists() else {})
 
 
 def join_labels(warehouse: Warehouse, found: Sequence[FileImport], choices: Choices, today: date) -> Joined:

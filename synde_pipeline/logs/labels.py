@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.landing import ARTEFACT, earlier_uids, is_label_file, make_private, uid_hash
-from synde_pipeline.logs.reading import bad_row
+from synde_pipeline.logs.rows import bad_row
 from synde_pipeline.logs.tombstones import refuse_while_removing, tombstones
 from synde_pipeline.records import LabelSource, Trajectory, content_hash
 from synde_pipeline.records.base import Record, UtcTime

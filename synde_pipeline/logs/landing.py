@@ -1,12 +1,13 @@
 """Landing: one private folder a day of JSON lines. What becomes of a day's lines is in `validate`.
 
-A landing file is named by the hashes of the native file and of its rows, so importing a file again changes nothing.
+A landing file is named by the hashes of the native file (of a long one: of its block) and of its rows, so importing a
+file again changes nothing.
 Beside each lies an index (`.ids`) of hashed uids: the same `trace_uid` on a later day is recognised without reading
 old logs.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -16,8 +17,9 @@ import pyarrow as pa
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import QUARANTINE
-from synde_pipeline.logs.reading import FileImport, parse_line
-from synde_pipeline.logs.run_keys import RunKey, remember, run_keys
+from synde_pipeline.logs.rows import parse_line
+from synde_pipeline.logs.run_keys import RunKey, keys_of, remember
+from synde_pipeline.logs.runs import FileImport
 from synde_pipeline.logs.tombstones import REASON, refuse_while_removing, tombstones
 from synde_pipeline.records import Trajectory
 from synde_pipeline.storage import Header, Warehouse, write_atomically
@@ -37,7 +39,7 @@ class Filed:
 
 
 def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today: date) -> Filed:
-    """File a native file's trajectories under their days, and its bad rows in quarantine.
+    """File a native file's trajectories, or those of one block of it, under their days, and its bad rows in quarantine.
 
     Raises:
         RemovalError: a removal is under way.
@@ -55,38 +57,39 @@ def file_import(warehouse: Warehouse, found: FileImport, start_day: date, today:
         else:
             reason = f"day {trajectory.day} is outside {start_day}..{today}; set SYNDE_START_DAY, or check the clock"
             filed.bad.append(BadRow(-1, reason, trajectory.model_dump_json().encode("utf-8")))
-    known = _all_uids(warehouse, landing_days(warehouse))
-    keys = run_keys(warehouse.root / ARTEFACT) if found.keys else []
+    mine = {one.trace_uid for trajectories in by_day.values() for one in trajectories}
+    known = _all_uids(warehouse, landing_days(warehouse), {uid_hash(uid) for uid in mine})
+    keys = keys_of(warehouse.root / ARTEFACT, mine) if found.keys else []
     # Landing expires: keys that outlive their rows make no run known.
     bare = {(row.trace_uid, row.bare) for row in keys if uid_hash(row.trace_uid) in known}
     for day, trajectories in by_day.items():
         # Of a file that grew only what is new is filed again, and no run because of a label that came to it.
         each = {(one.trace_uid, one.content_hash): one for one in trajectories}
-        new = [
-            one
+        new = {
+            (uid_hash(uid), value[:16]): one
             for (uid, value), one in each.items()
             if value[:16] not in known.get(uid_hash(uid), ())
             and not (value in found.keys and (uid, found.keys[value].bare) in bare)
-        ]
+        }
         filed.n_new, filed.n_duplicates = filed.n_new + len(new), filed.n_duplicates + len(trajectories) - len(new)
         if new:
             _file_day(warehouse, day, name, new)
         filed.days.add(day)
-        mine = [found.keys[value] for _, value in each if value in found.keys]
-        _remember(warehouse, name, [row for row in mine if (row.trace_uid, row.bare) not in bare], today)
+        here = [found.keys[value] for _, value in each if value in found.keys]
+        _remember(warehouse, name, [row for row in here if (row.trace_uid, row.bare) not in bare], today)
     _quarantine(warehouse, found.path.name, name, filed.bad)
     return filed
 
 
-def _file_day(warehouse: Warehouse, day: date, name: str, trajectories: list[Trajectory]) -> None:
-    """Write one landing file unless it is there."""
-    data = "".join(item.model_dump_json() + "\n" for item in trajectories).encode("utf-8")
+def _file_day(warehouse: Warehouse, day: date, name: str, new: Mapping[tuple[str, str], Trajectory]) -> None:
+    """Write one landing file, and its index, unless it is there."""
+    data = "".join(item.model_dump_json() + "\n" for item in new.values()).encode("utf-8")
     # Another day rule may have filed other rows of this very native file here: the rows are part of the name.
     path = warehouse.path(ARTEFACT, str(day)) / f"{name}-{_digest(data)}.jsonl"
     if not path.exists():
         make_private(warehouse.root / ARTEFACT)
         write_atomically(path, data)
-        _write_index(path, data, trajectories)
+        _write_index(path, data, new)
 
 
 def _remember(warehouse: Warehouse, name: str, rows: list[RunKey], today: date) -> None:
@@ -162,12 +165,13 @@ Uids = dict[str, set[str]]
 """Hashed uid -> short hashes of the contents that it was landed with."""
 
 
-def day_index(warehouse: Warehouse, day: date) -> Uids:
-    """Uids in a day's files."""
+def day_index(warehouse: Warehouse, day: date, wanted: Collection[str] | None = None) -> Uids:
+    """Uids in a day's files; only the wanted ones, where some are named."""
     index: Uids = {}
     for path in landing_files(warehouse, day):
         for uid, values in file_index(path, day)[1].items():
-            index.setdefault(uid, set()).update(values)
+            if wanted is None or uid in wanted:
+                index.setdefault(uid, set()).update(values)
     return index
 
 
@@ -183,17 +187,17 @@ def file_index(path: Path, day: date) -> tuple[str, Uids]:
     data = path.read_bytes()
     parsed = (parse_line(line) for line in data.split(b"\n")[:-1] if line.strip())
     good = (item for item in parsed if isinstance(item, Trajectory) and item.day == day)
-    return _digest(data), _grouped(_write_index(path, data, good))
+    rows = [(uid_hash(item.trace_uid), item.content_hash[:16]) for item in good]
+    _write_index(path, data, rows)
+    return _digest(data), _grouped(rows)
 
 
-def _write_index(path: Path, data: bytes, trajectories: Iterable[Trajectory]) -> list[list[str]]:
-    rows = [[uid_hash(item.trace_uid), item.content_hash[:16]] for item in trajectories]
+def _write_index(path: Path, data: bytes, rows: Iterable[tuple[str, str]]) -> None:
     lines = [f"{len(data)} {_digest(data)}", *(" ".join(row) for row in rows)]
     write_atomically(path.with_suffix(".ids"), "\n".join(lines) + "\n")
-    return rows
 
 
-def _grouped(rows: Iterable[list[str]]) -> Uids:
+def _grouped(rows: Iterable[Sequence[str]]) -> Uids:
     index: Uids = {}
     for uid, value in rows:
         index.setdefault(uid, set()).add(value)
@@ -205,9 +209,9 @@ def earlier_uids(warehouse: Warehouse, day: date) -> Uids:
     return _all_uids(warehouse, [before for before in landing_days(warehouse) if before < day])
 
 
-def _all_uids(warehouse: Warehouse, days: Iterable[date]) -> Uids:
+def _all_uids(warehouse: Warehouse, days: Iterable[date], wanted: Collection[str] | None = None) -> Uids:
     known: Uids = {}
     for day in days:
-        for uid, values in day_index(warehouse, day).items():
+        for uid, values in day_index(warehouse, day, wanted).items():
             known.setdefault(uid, set()).update(values)
     return known

@@ -4,6 +4,7 @@ A label may come long after its run; the run's native file is not read again for
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable
 from datetime import date
 from functools import lru_cache
@@ -73,6 +74,16 @@ def place_of(path: Path) -> str:
 def run_keys(landing: Path) -> list[RunKey]:
     """All keys in a landing folder."""
     return [row for path in sorted(landing.glob("day=*/*.keys")) for row in _rows_of(path)]
+
+
+def keys_of(landing: Path, uids: Collection[str]) -> list[RunKey]:
+    """The keys of these runs; of others nothing stays in memory."""
+    return [
+        RunKey.model_validate_json(line)
+        for path in sorted(landing.glob("day=*/*.keys"))
+        for line in path.read_bytes().splitlines()
+        if json.loads(line)["trace_uid"] in uids
+    ]
 
 
 def remember(landing: Path, name: str, rows: Iterable[RunKey]) -> None:

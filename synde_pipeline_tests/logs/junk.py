@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from synde_pipeline.logs.reading import FileImport, read_file, spread_over
+from synde_pipeline.logs.reading import read_file, spread_over
+from synde_pipeline.logs.runs import FileImport
 
 JUNK: list[Any] = [
     *(None, "", "x", "\ud800", "{", "[[", -1, 0, 10**30, 10**400, 1.5, float("inf"), float("nan"), True, False),
@@ -26,19 +27,20 @@ def mutated(draw: st.DrawFn, document: Any, n_most: int = 2) -> Any:
     """The document with one value or two replaced by junk, anywhere in it."""
     document = deepcopy(document)
     for _ in range(draw(st.integers(1, n_most))):
-        places = list(_places(document))
-        if not places:
+        found = list(places(document))
+        if not found:
             break
-        holder, key = draw(st.sampled_from(places))
+        holder, key = draw(st.sampled_from(found))
         holder[key] = deepcopy(draw(st.sampled_from(JUNK) | any_json))
     return document
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Where anything stands in a document: what holds it, and its key or index."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
         yield value, key
-        yield from _places(inner)
+        yield from places(inner)
 
 
 def read(tmp_path, content: Any, name: str = "log.jsonl", **options: Any) -> FileImport:

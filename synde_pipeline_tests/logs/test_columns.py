@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from synde_pipeline.logs.columns import rows_of_lines
 from synde_pipeline.logs.documents import BadRow
 from synde_pipeline.logs.parquet import TRAJECTORIES, from_table
-from synde_pipeline.logs.reading import parse_line
+from synde_pipeline.logs.rows import parse_line
 from synde_pipeline_tests.helpers import step, trajectories, trajectory
 from synde_pipeline_tests.logs.junk import mutated
 

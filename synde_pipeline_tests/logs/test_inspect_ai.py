@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synde_pipeline.logs.archives import Archive, UnpackError
 from synde_pipeline.logs.choices import Choices, ScoreRule
-from synde_pipeline.logs.documents import Archive, UnpackError
 from synde_pipeline.logs.reading import read_file, spread_over
 from synde_pipeline.records import REPLY
 from synde_pipeline_tests.logs.junk import any_json, mutated, read, steps_of, whole

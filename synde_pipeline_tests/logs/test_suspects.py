@@ -1,9 +1,10 @@
 """No text in which redaction would find something goes unsuspected, and whole tables are redacted as each run alone."""
 
 import json
+import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synde_pipeline.logs import sensitive
@@ -38,9 +39,11 @@ def unsuspected_arguments(texts: list[str]) -> list[str]:
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.pattern[:24])
 def test_whatever_a_pattern_matches_is_suspected(pattern):
     between = st.sampled_from(BETWEEN)
+    # A look ahead is met by chance often enough; hypothesis would throw away what does not meet it.
+    matching = st.from_regex(re.compile(re.sub(r"\(\?=[^)]*\)", "", pattern.pattern), pattern.flags))
 
-    @settings(max_examples=8, suppress_health_check=[HealthCheck.filter_too_much])
-    @given(st.lists(st.tuples(between, st.from_regex(pattern), between), min_size=1, max_size=16))
+    @settings(max_examples=8)
+    @given(st.lists(st.tuples(between, matching, between), min_size=1, max_size=16))
     def holds(matches):
         texts = [f"x{before}{match}{after}y" for before, match, after in matches]
         assert unsuspected([*texts, *(text.replace(" ", blank) for text in texts for blank in ("\\", "\\n"))]) == []

@@ -8,7 +8,7 @@ import pytest
 
 from synde_pipeline.logs.columns import rows_of_lines
 from synde_pipeline.logs.documents import BadRow
-from synde_pipeline.logs.reading import parse_line
+from synde_pipeline.logs.rows import parse_line
 from synde_pipeline.studies.bench.contest import contest
 from synde_pipeline.studies.bench.ingest import contestants, write_files
 

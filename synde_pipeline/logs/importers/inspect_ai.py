@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synde_pipeline.logs.archives import Archive
 from synde_pipeline.logs.choices import domain_name
-from synde_pipeline.logs.documents import Archive
 from synde_pipeline.logs.importers.base import Declared, Draft, Importer, outcome_of, parse_time
 from synde_pipeline.logs.importers.chat import Message, arguments_of, conversation_of, text_of
 from synde_pipeline.logs.importers.inspect_samples import Broken, is_sample, messages_of, resolved, samples_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from synde_pipeline.logs.documents import Archive, UnpackError
+from synde_pipeline.logs.archives import Archive, UnpackError
 
 _LINKS = ("attachment://", "tc://")
 _OF_EVAL = ("task", "model", "created", "run_id", "eval_id")

@@ -11,7 +11,7 @@ from synde_pipeline.records import INVALID, Outcome, canonical_json, content_has
 DOMAIN = "question_answering"
 _TRIAL = re.compile(r"^BEGIN TRIAL (\d{1,6})\s*$")
 _SECTION = re.compile(r"^-{2,60} BEGIN (CORRECT|INCORRECT|HALTED) AGENTS -*\s*$", re.MULTILINE)
-_PART = re.compile(r"^(Thought|Action|Observation) (\d{1,4}): ?(.*)$")
+_PART = re.compile(r"^(Thought|Action|Observation) (\d{1,9}): ?(.*)$")
 _VERDICT = re.compile(r"^Answer is (IN)?CORRECT\s*$")
 _CALL = re.compile(r"^\s*([A-Za-z_]\w*)\[(.*)\]\s*$", re.DOTALL)
 _STARTS = ("#####", "BEGIN TRIAL ", "-----")

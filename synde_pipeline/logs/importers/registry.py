@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from synde_pipeline.errors import ImportFormatError
-from synde_pipeline.logs.documents import Text
+from synde_pipeline.logs.documents import Document, Lines, Text
 from synde_pipeline.logs.importers.adk_eval_set import AdkEvalSet
 from synde_pipeline.logs.importers.atif import Atif
 from synde_pipeline.logs.importers.base import REFUSED, Importer
@@ -109,6 +109,22 @@ def detect(document: Any, forced: str | None = None) -> Importer:
         if _detects(importer, document):
             return importer
     raise ImportFormatError("no importer reads this file", expected=f"one of: {', '.join(known)}")
+
+
+def importer_of(document: Document, forced: str | None = None) -> Importer:
+    """Pick the importer of a document, whose content becomes lines where it is a single one of JSON lines.
+
+    Raises:
+        ImportFormatError: none reads it, or the forced name is unknown or does not fit.
+    """
+    try:
+        return detect(document.content, forced)
+    except ImportFormatError:
+        if not isinstance(document.content, dict):
+            raise
+        importer = detect(Lines([document.content]), forced)
+        document.content = Lines([document.content])
+        return importer
 
 
 def _detects(importer: Importer, document: Any) -> bool:
