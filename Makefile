@@ -49,7 +49,8 @@ bench-setup: $(BENCH)/.synde  ## Create .venv-bench with the peers that `synde b
 
 $(BENCH)/.synde: constraints-bench.txt
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --constraint constraints-bench.txt torch trl peft mergekit faiss-cpu
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints-bench.txt torch trl peft mergekit faiss-cpu \
+		duckdb pandas polars pyarrow pydantic
 	@touch $@
 
 clean:  ## Remove .venv, .venv-bench and caches; data stays
