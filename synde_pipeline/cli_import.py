@@ -84,22 +84,36 @@ def import_logs(
         _look(path, log_format, rule, choices, as_json=as_json)
         return
     seen = _stamps(path)  # before anything is read: what changes meanwhile is read again
-    result = imported(list(seen), log_format, rule, choices)
+    split: set[Path] = set()
+    result = imported(list(seen), log_format, rule, choices, split)
     _say(result, as_json)
     while follow:
         time.sleep(follow)
         before, seen = seen, _stamps(path)
-        # What other files say of a run, or of whose runs a file speaks, is kept: only what changed is read again.
+        # Labels of other files are kept: only what changed is read again, with the files that hold parts of its runs.
         if changed := [file for file, stamp in seen.items() if before.get(file) != stamp]:
-            _say(imported(changed, log_format, rule, choices), as_json)
+            again = sorted({*changed, *split} & seen.keys())
+            _say(imported(again, log_format, rule, choices, split), as_json)
     if not result["trajectories"] and not all(row["skipped"] for row in result["files"]):
         raise typer.Exit(1)
 
 
 def imported(
-    files: Sequence[Path], log_format: str | None = None, rule: DayRule | None = None, choices: Choices = AS_LOGGED
+    files: Sequence[Path],
+    log_format: str | None = None,
+    rule: DayRule | None = None,
+    choices: Choices = AS_LOGGED,
+    split: set[Path] | None = None,
 ) -> dict[str, Any]:
-    """File what native files hold; returns the rows and totals of the JSON contract."""
+    """File what native files hold; returns the rows and totals of the JSON contract.
+
+    Args:
+        files: read together.
+        log_format: of all of them; None: as each one's content says.
+        rule: days of runs without a time.
+        choices: of the person.
+        split: gets the files whose runs others may hold more of.
+    """
     settings = load()
     warehouse = Warehouse(settings.warehouse)
     today = datetime.now(UTC).date()
@@ -107,6 +121,8 @@ def imported(
     for found in _read(files, log_format, rule, choices):
         rows.append(_row(found, file_import(warehouse, found, settings.start_day, today)))
         seen.append(heard_of(warehouse, found))
+        if found.is_split and split is not None:
+            split.add(found.path)
         del found  # else a block would be there while the next one is read
     joined = join_labels(warehouse, seen, choices, today)
     return _with_totals(rows) | {"labels": joined.n_labels, "labels_waiting": joined.n_waiting}

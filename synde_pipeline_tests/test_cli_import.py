@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from synde_pipeline.logs.reading import read_file
 from synde_pipeline_tests.helpers import synde, synde_json
 from synde_pipeline_tests.logs.test_langfuse import EXPORT, TRACE, score
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU2, tau_trial
@@ -107,6 +108,43 @@ def test_follow_imports_what_comes_until_it_is_interrupted(tmp_path):
         read.append([row["file"].rpartition("/")[2] for row in found["files"]])
         text = text[end:].strip()
     assert read == [["others.json", "runs.json"], ["runs.json"]]  # what did not change is not read again
+
+
+def test_follow_reads_again_what_may_hold_more_of_a_changed_file_s_runs(tmp_path):
+    """The second half of a trace comes an hour later, in a file of its own: the run is whole, no half wins."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    in_order = sorted(EXPORT["observations"], key=lambda one: one["startTime"])
+    first, second = in_order[:2], in_order[2:]
+    (folder / "a.json").write_text(json.dumps({"trace": TRACE, "observations": first}))
+    command = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", "import", str(folder), "--follow", "1"]
+    landing = tmp_path / "warehouse" / "landing"
+
+    def lengths() -> list[int]:
+        lines = [line for path in landing.glob("day=*/*.jsonl") for line in path.read_text("utf-8").splitlines()]
+        return sorted(len(json.loads(line)["steps"]) for line in lines)
+
+    def wait_for(n: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(lengths()) < n and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    env = os.environ | {"SYNDE_HOME": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(1)
+            (half,) = lengths()
+            (folder / "b.json").write_text(json.dumps({"trace": TRACE, "observations": second}))
+            wait_for(2)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        finally:
+            process.kill()
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(EXPORT))
+    (run,) = read_file(whole).trajectories
+    assert lengths() == [half, len(run.steps)]
+    assert half < len(run.steps)
 
 
 def test_ids_that_hold_personal_data_are_hashed_and_still_name_the_same_run(tmp_path):

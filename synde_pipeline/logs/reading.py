@@ -108,7 +108,7 @@ def _join(waiting: Sequence[FileImport], choices: Choices) -> None:
         if not (found.drafts or found.bad or (found.format and found.skipped)):
             found.skipped = "parts of runs that other files begin"
     for found in waiting:
-        found.parts = []
+        found.is_split, found.parts = bool(found.parts), []
         found.drafts.sort(key=lambda one: one.number)
 
 

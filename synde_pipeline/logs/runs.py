@@ -49,6 +49,8 @@ class FileImport:
     """Runs that wait for their labels and their days."""
     parts: list[Part] = field(default_factory=list)
     """Rows that wait for the others of their runs."""
+    is_split: bool = False
+    """Whether there were such rows: read again without the other files, their runs might be halves."""
 
 
 @dataclass
