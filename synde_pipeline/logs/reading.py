@@ -68,7 +68,7 @@ def read_files(
     """Read native files, long ones of JSON lines block by block; what one says of another one's runs is joined.
 
     Runs that other files may speak of or hold more of wait for the last file, so that it does not matter how they were
-    split over files; all others come at once. What waits is in memory: the traces of one import must fit.
+    split over files and blocks; all others come at once. What waits is in memory: the traces of one import must fit.
 
     Raises:
         InputError: rows carry no time and there is no rule that gives them a day.
@@ -105,7 +105,7 @@ def _join(waiting: Sequence[FileImport], choices: Choices) -> None:
         read_run(files[0], part.importer, part.number, rows, None, choices)
         others += files
     for found in others:
-        if not (found.drafts or found.bad or (found.format and found.skipped)):
+        if not (found.is_block or found.drafts or found.bad or (found.format and found.skipped)):
             found.skipped = "parts of runs that other files begin"
     for found in waiting:
         found.is_split, found.parts = bool(found.parts), []
@@ -129,7 +129,7 @@ def read_file(path: Path, **options: Any) -> FileImport:
 
 
 def _read(path: Path, forced: str | None, choices: Choices, limits: Limits) -> Iterator[FileImport]:
-    """One file, or its blocks: the first one with rows tells the format of all."""
+    """One file, or its blocks: the first one that is a log tells the format of all that follow."""
     importer: Importer | None = None
     n_rows = 0
     for document in documents_of(path, limits):
@@ -137,10 +137,9 @@ def _read(path: Path, forced: str | None, choices: Choices, limits: Limits) -> I
         result.is_block = document.is_block
         if document.content is not None and not (isinstance(document.content, Lines) and not document.content):
             importer = importer or _detected(result, document, forced)
-            if importer is None:
-                yield result
-                return
-            n_rows = _read_content(result, importer, document.content, choices, n_rows)
+            result.parts += loose_parts(document.content)
+            if importer is not None:
+                n_rows = _read_content(result, importer, document.content, choices, n_rows)
         del document
         yield result
         del result
@@ -155,7 +154,6 @@ def _detected(result: FileImport, document: Document, forced: str | None) -> Imp
             raise
         plain = "not JSON, and no log in text that is known" if isinstance(document.content, Text) else str(error)
         result.skipped = told_of(document.content) or plain
-        result.parts += loose_parts(document.content)
         return None
 
 
@@ -164,7 +162,6 @@ def _read_content(result: FileImport, importer: Importer, content: Any, choices:
     result.format, result.dropped = importer.name, importer.dropped
     result.labels = _labels(result, importer, content)
     count_scores(result, result.labels)
-    result.parts += loose_parts(content)
     result.skipped = importer.tells(content)
     return n_rows if result.skipped else read_rows(result, importer, content, choices, n_rows)
 

@@ -16,6 +16,7 @@ from synde_pipeline.logs.documents import LIMITS, Limits
 from synde_pipeline.logs.landing import file_import
 from synde_pipeline.logs.reading import fixed_per_day, read_file, read_files, spread_over
 from synde_pipeline_tests.helpers import synde_json
+from synde_pipeline_tests.logs.test_langfuse import OBSERVATIONS
 
 RULE = fixed_per_day(date(2025, 1, 1), 3)
 START, TODAY = date(2020, 1, 1), date(2030, 1, 1)
@@ -63,6 +64,19 @@ def test_a_file_in_blocks_gives_what_it_gives_whole(written, more, end, is_ended
     assert found.trajectories == whole.trajectories
     assert sorted(map(repr, found.bad)) == sorted(map(repr, whole.bad))
     assert (found.n_undated, found.unknown, found.format) == (whole.n_undated, whole.unknown, whole.format)
+
+
+@pytest.mark.parametrize("block", [1, 900, 2000])
+def test_a_trace_that_lies_in_several_blocks_is_one_run(written, block):
+    path = written(b"".join(json.dumps(row).encode() + b"\n" for row in OBSERVATIONS))
+    found = read_file(path, limits=Limits(block=block))
+    assert (found.trajectories, found.bad, found.skipped) == (read_file(path).trajectories, [], "")
+    assert len(found.trajectories) == 1
+
+
+def test_a_log_is_read_behind_blocks_of_something_else(written):
+    path = written(b'{"a": 1}\n' * 200 + lines(9))
+    assert len(read_file(path, rule=RULE, limits=Limits(block=300)).trajectories) == 9
 
 
 def test_rows_of_a_long_file_are_spread_over_all_of_it(written):
