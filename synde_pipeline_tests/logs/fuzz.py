@@ -207,8 +207,8 @@ def tried(path: Path, random: Random, total: Total, word: str) -> None:
 
 
 def rows_in(path: Path, name: str | None) -> int:
-    """Rows that an importer finds in a file, and those that are no JSON."""
-    n = 0
+    """Rows that an importer finds in a file, those of one run once, and those that are no JSON."""
+    n, keys = 0, set[str]()
     for document in documents_of(path):
         n += len(document.bad)
         if name and document.content is not None:
@@ -216,11 +216,21 @@ def rows_in(path: Path, name: str | None) -> int:
             if isinstance(content, dict) and not importers()[name].detects(content):
                 content = Lines([content])
             try:
-                for _ in importers()[name].rows(content):
-                    n += 1
+                for row in importers()[name].rows(content):
+                    key = key_of(row, name)
+                    n += key not in keys
+                    keys |= {key} - {""}
             except REFUSED:
                 n += 1
     return n
+
+
+def key_of(row: Any, name: str) -> str:
+    """What names the run of a row; empty where it is one by itself, or cannot be read."""
+    try:
+        return importers()[name].run_key(row)
+    except REFUSED:
+        return ""
 
 
 def inputs(found: list[Seed], others: list[bytes], random: Random) -> Iterator[tuple[str, bytes]]:
