@@ -192,3 +192,9 @@ def test_any_json_in_its_fields_is_read_or_quarantined(tmp_path, inputs, outputs
     rows = [one | {"inputs": inputs, "outputs": outputs, "feedback_stats": stats, "extra": stats} for one in RUNS]
     assert whole(read(tmp_path, rows)) >= 1
     whole(read(tmp_path, [feedback("x", stats)]))
+
+
+@pytest.mark.parametrize("other", [[], [7], [{"trace_id": ["x"]}], [RUNS[0], 7]])
+def test_a_list_among_runs_is_quarantined_and_costs_no_trace(tmp_path, other):
+    found = read(tmp_path, [*RUNS, other])
+    assert (len(found.trajectories), len(found.bad)) == (1, 1)

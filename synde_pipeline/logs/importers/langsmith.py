@@ -62,7 +62,7 @@ class LangSmith(Importer):
 
     def run_key(self, row: Any) -> str:
         """The trace's id."""
-        return _trace_of(row[0]) if isinstance(row, list) else ""
+        return _trace_of(row[0]) if isinstance(row, list) and row and all(map(_is_run, row)) else ""
 
     def joined(self, rows: list[Any]) -> Any:
         """All runs of the trace."""
