@@ -4,6 +4,7 @@ The work is a module of the tests that prints `started` when its imports are don
 """
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,11 @@ State = TypeVar("State")
 
 Start = Callable[[Path], subprocess.Popen[str]]
 """Starts the work on a folder, which it sets up where nothing is there yet. See `work`."""
+
+
+def hear_ctrl_c() -> None:
+    """For `preexec_fn`: a shell that starts pytest in the background has its children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def work(module: str, home: Path, *words: str) -> subprocess.Popen[str]:

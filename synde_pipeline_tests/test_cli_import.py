@@ -11,6 +11,7 @@ import pytest
 
 from synde_pipeline.logs.reading import read_file
 from synde_pipeline_tests.helpers import synde, synde_json
+from synde_pipeline_tests.killing import hear_ctrl_c
 from synde_pipeline_tests.logs.test_langfuse import EXPORT, TRACE, score
 from synde_pipeline_tests.sample_logs import SAMPLE, TAU2, tau_trial
 
@@ -92,7 +93,10 @@ def test_follow_imports_what_comes_until_it_is_interrupted(tmp_path):
 
     told = tmp_path / "told"
     env = os.environ | {"SYNDE_HOME": str(tmp_path)}
-    with told.open("w") as out, subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.PIPE) as process:
+    with (
+        told.open("w") as out,
+        subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c) as process,
+    ):
         try:
             wait_for(2)
             written(path, said("one"), said("two", trial=1))
@@ -130,7 +134,7 @@ def test_follow_reads_again_what_may_hold_more_of_a_changed_file_s_runs(tmp_path
             time.sleep(0.2)
 
     env = os.environ | {"SYNDE_HOME": str(tmp_path)}
-    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, preexec_fn=hear_ctrl_c) as process:
         try:
             wait_for(1)
             (half,) = lengths()

@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 from synde_pipeline.defs.instance import write_instance_config
 from synde_pipeline.settings import Settings
+from synde_pipeline_tests.killing import hear_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 600
@@ -142,7 +143,7 @@ def dev_server(home: Path, log: Path, **env: str) -> Iterator[DevServer]:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_hear_ctrl_c,
+            preexec_fn=hear_ctrl_c,
         )
     try:
         server = DevServer(f"http://127.0.0.1:{port}", process)
@@ -150,11 +151,6 @@ def dev_server(home: Path, log: Path, **env: str) -> Iterator[DevServer]:
         yield server
     finally:
         _stop(process)
-
-
-def _hear_ctrl_c() -> None:
-    """A shell that starts pytest in the background has its children ignore SIGINT, which Dagster stops its own with."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _answers(server: DevServer, process: subprocess.Popen[bytes], log: Path) -> bool:
