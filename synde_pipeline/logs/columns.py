@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import json as pa_json
 
 from synde_pipeline.logs.documents import BadRow
-from synde_pipeline.logs.parquet import STEP, TRAJECTORIES, pc, to_table
+from synde_pipeline.logs.parquet import STEP, TRAJECTORIES, pc, rows_of_elements, to_table
 from synde_pipeline.logs.rows import parse_line
 from synde_pipeline.records import SCHEMA_VERSION, LabelSource, Outcome
 
@@ -145,9 +145,9 @@ def _checked(table: pa.Table) -> _Mask:
 
 
 def _of_steps(steps: pa.ChunkedArray) -> list[Any]:
-    one, n_steps = pc.list_flatten(steps), _lengths(steps)
+    one, row = pc.list_flatten(steps), rows_of_elements(steps)
     part = {name.name: pc.struct_field(one, name.name) for name in one.type}
-    places = np.arange(len(one)) - np.repeat(np.cumsum(n_steps) - n_steps, n_steps)
+    places = np.arange(len(row)) - np.searchsorted(row, row)
     confidence = pc.fill_null(part["confidence"], 0.0)
     return [
         *(pc.is_valid(part[name]) for name in _REQUIRED_IN_STEPS),
@@ -161,12 +161,8 @@ def _of_steps(steps: pa.ChunkedArray) -> list[Any]:
 def _in_lists(lists: pa.ChunkedArray, checks: Iterable[Any]) -> _Mask:
     """Rows of whose list every element passes."""
     passed = np.ones(len(lists), np.bool_)
-    passed[np.repeat(np.arange(len(lists)), _lengths(lists))[~_all(checks)]] = False
+    passed[rows_of_elements(lists)[~_all(checks)]] = False
     return passed
-
-
-def _lengths(lists: pa.ChunkedArray) -> NDArray[np.int32]:
-    return np.asarray(pc.fill_null(pc.list_value_length(lists), 0))
 
 
 def _all(checks: Iterable[Any]) -> _Mask:
@@ -189,8 +185,6 @@ def _dates(days: pa.ChunkedArray) -> list[str]:
 
 
 def _is_date(text: str) -> bool:
-    if len(text) != len("2025-01-01") or not text.replace("-", "").isdecimal() or not text.isascii():
-        return False
     try:
         return str(date.fromisoformat(text)) == text
     except ValueError:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from numpy.typing import NDArray
 
 from synde_pipeline.records import Trajectory
 
@@ -70,6 +71,11 @@ def to_table(trajectories: Iterable[Trajectory]) -> pa.Table:
 def from_table(table: pa.Table) -> list[Trajectory]:
     """Table -> trajectories, every record checked again."""
     return [Trajectory.model_validate(row) for row in table.to_pylist()]
+
+
+def rows_of_elements(lists: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Of each element of a column of lists, in order, the row that it lies in."""
+    return np.repeat(np.arange(len(lists)), np.asarray(pc.fill_null(pc.list_value_length(lists), 0)))
 
 
 def table_hash(table: pa.Table) -> str:

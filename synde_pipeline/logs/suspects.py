@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synde_pipeline.logs.parquet import pc
+from synde_pipeline.logs.parquet import pc, rows_of_elements
 from synde_pipeline.records import Trajectory
 
 _CREDENTIALS = (
@@ -55,7 +55,7 @@ def suspects_in(table: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
         mask, texts = _of(table[name])
         rows, suspects = rows | mask, suspects | texts
     steps = pc.list_flatten(table["steps"])
-    row_of_step = np.repeat(np.arange(len(table)), np.asarray(pc.list_value_length(table["steps"])))
+    row_of_step = rows_of_elements(table["steps"])
     for name in (*_TEXTS_OF_STEPS, "arguments"):
         mask, texts = _of(pc.struct_field(steps, name), *([_ESCAPED] if name == "arguments" else []))
         rows[row_of_step[mask]] = True

@@ -5,9 +5,9 @@ Rows stay columns all the way: only those that repeat a uid, carry a late label 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -126,9 +126,15 @@ def read_day(warehouse: Warehouse, day: date) -> DayLogs:
 def _own(warehouse: Warehouse, day: date) -> DayLogs:
     """What a day's own files hold, without labels."""
     allowed = Allowed.in_folder(warehouse.root / ARTEFACT)
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("rb")) for path in landing_files(warehouse, day)]
-        return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse), allowed)
+    files = _opened(landing_files(warehouse, day))
+    return validate_day(files, day, earlier_uids(warehouse, day), tombstones(warehouse), allowed)
+
+
+def _opened(paths: Iterable[Path]) -> Iterator[BinaryIO]:
+    """One after the other: a day may have more files than a process may hold open."""
+    for path in paths:
+        with path.open("rb") as file:
+            yield file
 
 
 def _moved_in(warehouse: Warehouse, day: date, labels: Labels) -> tuple[list[Trajectory], int]:
