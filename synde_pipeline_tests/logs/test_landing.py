@@ -1,6 +1,5 @@
 """Landing: importing twice changes nothing, every row is accounted for (law 5), and no file name or order matters."""
 
-import resource
 from datetime import date, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -291,14 +290,3 @@ def test_all_days_are_loaded_in_day_order(warehouse):
     land(warehouse, [trajectory("test:2", day=NEXT), trajectory("test:1")])
     published(warehouse)
     assert [item.trace_uid for item in load_all(warehouse)] == ["test:1", "test:2"]
-
-
-def test_a_day_may_have_more_files_than_a_process_may_hold_open(warehouse):
-    for k in range(200):
-        dropped_in(warehouse, line(trajectory(f"test:{k:03}")) + b"\n", name=f"part-{k}")
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (150, limits[1]))
-    try:
-        assert len(read_day(warehouse, DAY).table) == 200
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
