@@ -10,14 +10,26 @@ without ids, and what is learned must be what an agent can read back. Reasoning 
 before the action, with a blank line between. Outer blanks of contents are stripped: most templates do so.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from synde_pipeline.errors import ChatTemplateError
-from synde_pipeline.prompting.parts import LEARNED, Budget, Header, StepSpan, TextEncoder, Turn, Window, cuts, item_text
+from synde_pipeline.prompting.parts import (
+    LEARNED,
+    Budget,
+    Header,
+    Said,
+    StepSpan,
+    TextEncoder,
+    Turn,
+    Window,
+    cuts,
+    item_text,
+)
 from synde_pipeline.prompting.template import ChatTemplate, Flags, Skeleton, Slot
-from synde_pipeline.records import MemoryItem
+from synde_pipeline.records import REPLY, MemoryItem
 from synde_pipeline.settings import PromptConfig
 
 _ASK = "Work on the task. Answer with the name of a tool on one line and its arguments below."
@@ -85,6 +97,35 @@ class ChatLayout:
             ids += [*self._fixed(text), *self._content(slot, header, _Step(0, [], [], [], [], 0), is_first=True)]
         ids += self._fixed(skeleton.opening)
         return Window(ids, n_context_tokens=len(header.memory), n_elided=header.n_elided)
+
+    @property
+    def stop(self) -> list[int]:
+        """Tokens that end what the agent writes."""
+        return self._end_of_turn(self._template.skeleton((False,)))
+
+    def read(self, ids: Sequence[int], tools: Collection[str], *, is_whole: bool) -> Said | None:
+        """Take apart what a model wrote, as far as it is; None where its tool cannot be told yet, or at all."""
+        text, thought = self._texts.decode(ids, marks=True), ""
+        if self._template.has_thinking:
+            lead, mark = self._thinking
+            before, found, after = text.partition(mark)
+            if found:
+                thought, text = before.strip().removeprefix(lead).strip(), after
+            elif lead and text.lstrip().startswith(lead):
+                return None
+        lines = text.lstrip().split("\n")
+        for k, line in enumerate(lines if is_whole else lines[:-1]):
+            if line.strip() in tools or line.strip() == REPLY:
+                told = "\n".join(filter(None, [thought, "\n".join(lines[:k]).strip()]))
+                return Said(told, line.strip(), "\n".join(lines[k + 1 :]).strip())
+        return None
+
+    @cached_property
+    def _thinking(self) -> tuple[str, str]:
+        """What the template writes before reasoning, and between it and the action; without outer blanks."""
+        skeleton = self._template.skeleton((True,))
+        at = next(k for k, (_, slot) in enumerate(skeleton.parts) if slot.kind == "reasoning")
+        return skeleton.parts[at][0].removeprefix(skeleton.opening).strip(), skeleton.parts[at + 1][0].strip()
 
     def windows(self, task: str, memory: Sequence[MemoryItem], turns: Sequence[Turn]) -> list[Window]:
         """As few windows as hold all steps where the template is prefix-stable, else one for each step."""
@@ -211,4 +252,6 @@ def _span(step: _Step, wrote_from: int, end: int, n_end_of_turn: int) -> StepSpa
     arguments = end - len(step.arguments)
     tool = arguments - len(step.tool)
     reasoning = (wrote_from if step.reasoning else tool, tool)
-    return StepSpan(step.number, reasoning, (tool, arguments), (arguments, end), (tool, end + n_end_of_turn))
+    return StepSpan(
+        step.number, reasoning, (tool, arguments), (arguments, end), (tool, end + n_end_of_turn), wrote_from
+    )

@@ -1,13 +1,13 @@
 """The choice of a layout for one base model's tokenizer, behind the one interface that everybody calls."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from synde_pipeline.errors import ChatTemplateError
 from synde_pipeline.prompting.chat import ChatLayout
 from synde_pipeline.prompting.markers import MarkerLayout
-from synde_pipeline.prompting.parts import CONTROLS, TextEncoder, Turn, Window
-from synde_pipeline.records import MemoryItem
+from synde_pipeline.prompting.parts import CONTROLS, Said, TextEncoder, Turn, Window
+from synde_pipeline.records import MemoryItem, Step
 from synde_pipeline.settings import PromptConfig
 
 
@@ -67,6 +67,44 @@ class PromptEncoder:
     def prompt(self, domain: str, task: str, memory: Sequence[MemoryItem]) -> Window:
         """What an agent reads that has seen nothing but its task; a prefix of every run that began so."""
         return self._layout.prompt(f"{domain}: {task}", memory)
+
+    def before_action(
+        self, domain: str, task: str, memory: Sequence[MemoryItem], turns: Sequence[Turn], state: str
+    ) -> Window:
+        """What an agent reads before its next action, as training lays it out, with room for the action.
+
+        Args:
+            domain: of the task.
+            task: as the agent sees it.
+            memory: items that it is shown, nearest first.
+            turns: its steps so far.
+            state: what it has seen since the last of them.
+        """
+        long = "x " * 2 * self.config.max_action
+        nothing_yet = Step(index=len(turns), state=state, tool="x", arguments=long)
+        window = self.windows(domain, task, memory, [*turns, nothing_yet])[-1]
+        window.ids = window.ids[: window.targets[-1].begins]
+        window.targets = []
+        return window
+
+    @property
+    def stop(self) -> list[int]:
+        """Tokens that end what an agent writes."""
+        return self._layout.stop
+
+    def read(self, ids: Sequence[int], tools: Collection[str] = (), *, is_whole: bool = True) -> Said | None:
+        """Take apart what a model wrote, `stop` cut off; None where it names no tool, or, of a part, none yet.
+
+        Args:
+            ids: what it wrote.
+            tools: names that it may call; the layout of markers needs none.
+            is_whole: whether it has ended.
+        """
+        return self._layout.read(ids, tools, is_whole=is_whole)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, without control tokens."""
+        return self._texts.decode(ids)
 
     def windows(self, domain: str, task: str, memory: Sequence[MemoryItem], turns: Iterable[Turn]) -> list[Window]:
         """Cut a trajectory into windows so that every step is a target once.

@@ -6,7 +6,7 @@ Append-only, so that one sequence holds all steps of a trajectory and each step'
     then per step  <|see|> state  <|think|> reasoning  <|act|> tool <|args|> arguments <|end|>
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,13 @@ from synde_pipeline.prompting.parts import (
     TASK,
     THINK,
     Budget,
+    Said,
     StepSpan,
     TextEncoder,
     Turn,
     Window,
     cuts,
+    find,
     item_text,
 )
 from synde_pipeline.records import MemoryItem
@@ -82,6 +84,25 @@ class MarkerLayout:
             windows.append(window)
         return windows
 
+    @property
+    def stop(self) -> list[int]:
+        """Tokens that end what the agent writes."""
+        return self.markers[END]
+
+    def read(self, ids: Sequence[int], tools: Collection[str], *, is_whole: bool) -> Said | None:
+        """Take apart what a model wrote, as far as it is; None where its tool cannot be told yet, or at all."""
+        think, act, args = (self.markers[name] for name in (THINK, ACT, ARGS))
+        at = find(ids, act)
+        to = None if at is None else find(ids, args, at + len(act))
+        if at is None or to is None:
+            return None
+        before = ids[len(think) :] if list(ids[: len(think)]) == think else ids
+        reasoning = self._texts.decode(before[: at - (len(ids) - len(before))])
+        tool = self._texts.decode(ids[at + len(act) : to])
+        if not tool or any(map(str.isspace, tool)):
+            return None
+        return Said(reasoning, tool, self._texts.decode(ids[to + len(args) :]))
+
     def item(self, item: MemoryItem) -> list[int]:
         """One memory item. The embedded base reads what holds at a place in the words of its own actions."""
         if not item.place or self._avoid is None:
@@ -97,7 +118,8 @@ class MarkerLayout:
         if turn.state:
             seen, n_elided = elide(turn.state, budget.observation)
             ids += [*self.markers[SEE], *seen]
-        reasoning = (len(ids), len(ids))
+        begins = len(ids)
+        reasoning = (begins, begins)
         if turn.reasoning:
             thought, cut = elide(turn.reasoning, budget.action)
             ids += [*self.markers[THINK], *thought]
@@ -110,6 +132,6 @@ class MarkerLayout:
         arguments, cut = elide(turn.arguments, budget.action)
         ids += [*arguments, *self.markers[END]]
         span = StepSpan(
-            turn.index, reasoning, (start, tool_end), (tool_end, tool_end + len(arguments)), (start, len(ids))
+            turn.index, reasoning, (start, tool_end), (tool_end, tool_end + len(arguments)), (start, len(ids)), begins
         )
         return _Piece(ids, span, n_elided + cut)

@@ -45,11 +45,21 @@ class StepSpan:
     """The arguments alone; empty where the tool has none."""
     action: tuple[int, int]
     """Tool name, arguments and end of turn: everything the agent decided."""
+    begins: int
+    """Where the agent begins to write: all before it is its prompt."""
 
     def moved(self, by: int) -> "StepSpan":
         """The same span, so many tokens later."""
         parts = (self.reasoning, self.tool, self.arguments, self.action)
-        return StepSpan(self.index, *((start + by, end + by) for start, end in parts))
+        return StepSpan(self.index, *((start + by, end + by) for start, end in parts), self.begins + by)
+
+
+class Said(NamedTuple):
+    """What a model wrote, taken apart."""
+
+    reasoning: str
+    tool: str
+    arguments: str
 
 
 @dataclass
@@ -115,6 +125,10 @@ class TextEncoder:
         middle = len(text) // 2
         return [*self.text(text[:middle]), *self.text(text[middle:])] if middle else []
 
+    def decode(self, ids: Sequence[int], *, marks: bool = False) -> str:
+        """Text of tokens; `marks` keeps control tokens."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=not marks)
+
     def trusted(self, text: str) -> list[int]:
         """Encode text of a template, control tokens and all."""
         return self._inside(text, is_trusted=True)
@@ -171,6 +185,12 @@ def item_text(item: MemoryItem) -> str:
     if item.place:
         return f"\n- {item.place}, {item.title}: {'use' if item.kind == 'strategy' else 'avoid'} {item.content}"
     return f"\n- {item.title}. {item.content}"
+
+
+def find(ids: Sequence[int], wanted: Sequence[int], start: int = 0) -> int | None:
+    """Where a run of tokens begins in others, None where it does not."""
+    n = len(wanted)
+    return next((at for at in range(start, len(ids) - n + 1) if list(ids[at : at + n]) == list(wanted)), None)
 
 
 def cuts(sizes: Sequence[int], room: int) -> Iterator[tuple[int, int, int]]:

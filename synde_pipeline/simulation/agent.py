@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from synde_pipeline.models.batch import Batch
 from synde_pipeline.prompting import ACT, ARGS, END, SEE, THINK, PromptEncoder
 from synde_pipeline.records import INVALID, MemoryItem
-from synde_pipeline.simulation.batch import Batch
 from synde_pipeline.simulation.worlds.base import Episode, Task
 
 BATCH = 128

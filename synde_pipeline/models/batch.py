@@ -1,4 +1,4 @@
-"""Rows of different lengths on one growing KV cache: what makes a rollout in lockstep fast."""
+"""Rows of different lengths on one growing KV cache: what makes rollouts in lockstep, and serving, fast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +30,7 @@ class Batch:
             if chunk:
                 ids[k, -len(chunk) :] = torch.tensor(chunk)
                 mask[k, -len(chunk) :] = 1
+        ids, mask = ids.to(self._model.device), mask.to(self._model.device)
         self._mask = mask if self._mask is None else torch.cat([self._mask, mask], 1)
         positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         output = self._model(
@@ -46,8 +47,49 @@ class Batch:
         """Go on with some rows only."""
         import torch
 
-        self._cache.batch_select_indices(torch.tensor(rows, dtype=torch.long))
+        self._cache.batch_select_indices(torch.tensor(rows, dtype=torch.long, device=self._mask.device))
         self._mask = self._mask[list(rows)]
+        first = int(self._mask.any(0).to(torch.uint8).argmax())
+        if first:  # nobody's tokens any more: without this a batch that rows join and leave would grow for ever
+            self._cut(first)
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest row."""
+        return self._mask.shape[1]
+
+    def join(self, other: "Batch") -> None:
+        """Take the rows of another batch of the same model in, behind one's own; the other is used up."""
+        import torch
+
+        width = max(self.width, other.width)
+        for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
+            mine.join(theirs, width)
+        self._mask = torch.cat([_padded(one, width, 1) for one in (self._mask, other._mask)])
+
+    def _cut(self, first: int) -> None:
+        """Drop the leading columns."""
+        self._mask = self._mask[:, first:]
+        for layer in self._cache.layers:
+            layer.cut(first)
+
+
+def _padded(tensor: Any, width: int, dim: int) -> Any:
+    """Zeros before a dimension's beginning, up to a width."""
+    import torch
+
+    lacking = list(tensor.shape)
+    lacking[dim] = width - lacking[dim]
+    return torch.cat([tensor.new_zeros(lacking), tensor], dim) if lacking[dim] else tensor
+
+
+def _roomier(buffers: Any, keys: Any, values: Any, span: tuple[int, int]) -> list[Any]:
+    """Buffers of twice the tokens that are needed, with the tokens so far."""
+    done, end = span
+    room = [one.new_empty((*one.shape[:2], 2 * end, one.shape[3])) for one in (keys, values)]
+    for new, old in zip(room, buffers or (), strict=False):
+        new[..., :done, :] = old[..., :done, :]
+    return room
 
 
 def _layer_class() -> Any:
@@ -64,12 +106,7 @@ def _layer_class() -> Any:
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
             if self.buffers is None or end > self.buffers[0].shape[-2]:
-                rows, heads, _, width = key_states.shape
-                room = [torch.empty((rows, heads, 2 * end, width), dtype=key_states.dtype) for _ in range(2)]
-                if self.buffers is not None:
-                    for new, old in zip(room, self.buffers, strict=True):
-                        new[..., :done, :] = old[..., :done, :]
-                self.buffers = room
+                self.buffers = _roomier(self.buffers, key_states, value_states, (done, end))
             for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
                 buffer[..., done:end, :] = states
             self.keys, self.values = (buffer[..., :end, :] for buffer in self.buffers)
@@ -79,5 +116,14 @@ def _layer_class() -> Any:
             done = self.get_seq_length()
             self.buffers = [buffer[indices] for buffer in self.buffers]
             self.keys, self.values = (buffer[..., :done, :] for buffer in self.buffers)
+
+        def join(self, other: "GrowingLayer", width: int) -> None:
+            pairs = ((self.keys, other.keys), (self.values, other.values))
+            self.buffers = [torch.cat([_padded(one, width, 2) for one in pair]) for pair in pairs]
+            self.keys, self.values = self.buffers
+
+        def cut(self, first: int) -> None:
+            self.buffers = [buffer[..., first:, :] for buffer in self.buffers]
+            self.keys, self.values = (one[..., first:, :] for one in (self.keys, self.values))
 
     return GrowingLayer
