@@ -24,6 +24,7 @@ from synde_pipeline import (
     cli_query,
     cli_recall,
     cli_scan,
+    cli_serve,
     cli_studies,
 )
 from synde_pipeline.cli_words import AsJson, print_json
@@ -62,6 +63,8 @@ app.add_typer(cli_edits.quarantine, name="quarantine")
 app.command("import")(cli_import.import_logs)
 app.command("scan")(cli_scan.scan)
 app.command("label")(cli_label.label)
+app.command("serve")(cli_serve.serve)
+app.add_typer(cli_serve.key, name="key")
 
 
 @app.command("run")

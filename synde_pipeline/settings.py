@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings_fast import LlmConfig, MemoryConfig, NotesConfig, ReflectionConfig
 from synde_pipeline.settings_gate import GateConfig
+from synde_pipeline.settings_serve import ServingConfig
 from synde_pipeline.settings_slow import (
     PRESETS,
     BufferConfig,
@@ -132,6 +133,7 @@ class Settings(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = ServingConfig()
     simulation: SimulationConfig | None = None
     """Set by `synde demo` and by studies; None for users' logs."""
 
@@ -180,6 +182,12 @@ ENVIRONMENT = {
     "SYNDE_ENVIRONMENT": ("benchmarks", "environment"),
     "SYNDE_SANDBOX": ("benchmarks", "sandbox"),
     "SYNDE_BENCHMARK_TASKS": ("benchmarks", "max_tasks"),
+    "SYNDE_UPSTREAM_URL": ("serving", "upstream_url"),
+    "SYNDE_UPSTREAM_MODEL": ("serving", "upstream_model"),
+    "SYNDE_SERVE_LAYERS": ("serving", "layers"),
+    "SYNDE_SERVE_DOMAIN": ("serving", "domain"),
+    "SYNDE_SERVE_LOG": ("serving", "log"),
+    "SYNDE_SERVE_IDLE_S": ("serving", "idle_s"),
 }
 
 

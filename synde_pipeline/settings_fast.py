@@ -80,7 +80,8 @@ class MemoryConfig(Config):
     """Tokens of the active items of a domain; beyond it the lowest ranked ones are archived."""
     trust: dict[str, float] = Field(default_factory=dict)
     """Source system (the part of `trace_uid` before the colon) -> trust in 0..1. `*` is every other one: 1 unless it is
-    given. Who can make up sources gets round a list of bad ones: name the good ones, and `*`."""
+    given. `served` is all that a server answered: 0 unless it, or `served-<key's name>`, is given. Who can make up
+    sources gets round a list of bad ones: name the good ones, and `*`."""
     min_trust: float = Field(default=0.5, ge=0, le=1)
     """Least trust of an active item: the minimum over its sources."""
     guards: bool = True

@@ -18,6 +18,10 @@ SOURCE = "source:"
 ANY = "*"
 """In the settings' trust: every source that is not named."""
 
+SERVED = "served"
+"""Source of what a server answered without a key; with one, `served-<key's name>`. In the settings' trust: all of them.
+Whoever may ask writes these logs, so they are not trusted unless the settings name them."""
+
 WhyNot = Callable[[Delta], str]
 """Row -> why it is not listened to; empty where it is."""
 
@@ -27,11 +31,18 @@ def source_of(trace_uid: str) -> str:
     return trace_uid.partition(":")[0]
 
 
+def trust_in(source: str, config: MemoryConfig) -> float:
+    """How far the settings trust a source system, in 0..1."""
+    is_served = source == SERVED or source.startswith(f"{SERVED}-")
+    otherwise = config.trust.get(SERVED, 0.0) if is_served else config.trust.get(ANY, 1.0)
+    return config.trust.get(source, otherwise)
+
+
 def distrust(source: str, quarantined: Iterable[str], config: MemoryConfig) -> str:
     """Why a source system is not listened to; empty where it is. A person's quarantine holds without guards too."""
     if source in quarantined:
         return f"its source {source} is quarantined"
-    trust = config.trust.get(source, config.trust.get(ANY, 1.0))
+    trust = trust_in(source, config)
     if config.guards and source != HUMAN and trust < config.min_trust:
         return f"its source {source} is trusted {trust:g}, less than {config.min_trust:g}"
     return ""

@@ -25,7 +25,7 @@ from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline.training.base_replay import BaseData, with_base
 from synde_pipeline.training.cycles import Cycle, cycles
-from synde_pipeline.training.lora import read, write
+from synde_pipeline.training.lora import AdapterWeights, read, write
 from synde_pipeline.training.shards import ShardRow
 from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train
 
@@ -283,12 +283,20 @@ def load_bank(
     Raises:
         LineageError: an adapter is not the one that the row names, or does not fit the model.
     """
+    return BankOfAdapters(AdapterBank.of(model, read_bank(warehouse, rows)), router_of(warehouse, rows, config))
+
+
+def read_bank(warehouse: Warehouse, rows: Sequence[BankRow]) -> list[AdapterWeights]:
+    """The matrices of a bank's adapters, in the order of its rows.
+
+    Raises:
+        LineageError: an adapter is not the one that the row names.
+    """
     for row in rows:
         header: Header | None = warehouse.header(ADAPTERS, row.cycle)
         if header is None or header.content_hash != row.adapter_hash:
             raise _gone(row.cycle, header.content_hash if header else "missing", row.adapter_hash)
-    weights = [read(warehouse.folder(ADAPTERS, row.cycle) / row.folder) for row in rows]
-    return BankOfAdapters(AdapterBank.of(model, weights), router_of(warehouse, rows, config))
+    return [read(warehouse.folder(ADAPTERS, row.cycle) / row.folder) for row in rows]
 
 
 def router_of(warehouse: Warehouse, rows: Sequence[BankRow], config: ModelsConfig | None = None) -> Router:

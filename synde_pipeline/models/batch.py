@@ -63,14 +63,16 @@ class Batch:
         import torch
 
         width = max(self.width, other.width)
-        for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
+        layers: tuple[list[Any], list[Any]] = (self._cache.layers, other._cache.layers)
+        for mine, theirs in zip(*layers, strict=True):
             mine.join(theirs, width)
         self._mask = torch.cat([_padded(one, width, 1) for one in (self._mask, other._mask)])
 
     def _cut(self, first: int) -> None:
         """Drop the leading columns."""
         self._mask = self._mask[:, first:]
-        for layer in self._cache.layers:
+        layers: list[Any] = self._cache.layers
+        for layer in layers:
             layer.cut(first)
 
 
@@ -123,7 +125,8 @@ def _layer_class() -> Any:
             self.keys, self.values = self.buffers
 
         def cut(self, first: int) -> None:
+            done = self.get_seq_length() - first
             self.buffers = [buffer[..., first:, :] for buffer in self.buffers]
-            self.keys, self.values = (one[..., first:, :] for one in (self.keys, self.values))
+            self.keys, self.values = (buffer[..., :done, :] for buffer in self.buffers)
 
     return GrowingLayer

@@ -50,8 +50,12 @@ class StepSpan:
 
     def moved(self, by: int) -> "StepSpan":
         """The same span, so many tokens later."""
-        parts = (self.reasoning, self.tool, self.arguments, self.action)
-        return StepSpan(self.index, *((start + by, end + by) for start, end in parts), self.begins + by)
+
+        def later(part: tuple[int, int]) -> tuple[int, int]:
+            return part[0] + by, part[1] + by
+
+        parts = (later(self.reasoning), later(self.tool), later(self.arguments), later(self.action))
+        return StepSpan(self.index, *parts, self.begins + by)
 
 
 class Said(NamedTuple):

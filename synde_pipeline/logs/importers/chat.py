@@ -59,12 +59,18 @@ def text_of(content: Any) -> str:
 
 
 def arguments_of(value: Any) -> str:
-    """Canonical JSON of a call's arguments, given as an object or as JSON text; text that is no JSON stays as it is."""
+    """Canonical JSON of a call's arguments, given as an object or as its text; any other text stays as it is.
+
+    Also a number does: `10.10` is what the agent said, and `10.1` is not.
+    """
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            found = json.loads(value)
         except (ValueError, RecursionError):  # no JSON, or a bomb of brackets or digits
             return value
+        if found is not None and not isinstance(found, dict | list):
+            return value
+        value = found
     return canonical_json(value if value is not None else {})
 
 
@@ -107,16 +113,7 @@ def conversation_of(messages: Iterable[Message]) -> Conversation:
     """
     talk = Talk()
     for message in messages:
-        if message.role == "system":
-            talk.system.append(message.text)
-        elif message.role == "user" and not talk.task:
-            talk.task = message.text
-        elif message.role == "assistant" and talk.task:
-            talk.forget_open()
-            talk.act(message)
-        elif message.role in ("tool", "user") and talk.task:
-            talk.see(message.text)
-            talk.answer(talk.step_of(message), message)
+        talk.add(message)
     return talk.ended()
 
 
@@ -133,9 +130,22 @@ class Talk:
         self._by_id: dict[str, int] = {}
         self._open: dict[str, deque[int]] = {}  # by name; "" holds all of them
 
+    def add(self, message: Message) -> None:
+        """Any message, by its role."""
+        if message.role == "system":
+            self.system.append(message.text)
+        elif message.role == "user" and not self.task:
+            self.task = message.text
+        elif message.role == "assistant" and self.task:
+            self.forget_open()
+            self.act(message)
+        elif message.role in ("tool", "user") and self.task:
+            self.see(message.text)
+            self.answer(self.step_of(message), message)
+
     def act(self, message: Message) -> None:
         """What the agent did: one step a call, or one reply."""
-        new = _steps_of(message, len(self.steps), "\n".join(self._seen))
+        new = _steps_of(message, len(self.steps), self.unread)
         for (call_id, name, _), step in zip(message.calls, new, strict=False):
             if call_id:
                 self._by_id[call_id] = step.index
@@ -149,6 +159,11 @@ class Talk:
     def see(self, text: str) -> None:
         """What the agent sees before its next action."""
         self._seen.append(text)
+
+    @property
+    def unread(self) -> str:
+        """What the agent has been shown since its last action."""
+        return "\n".join(self._seen)
 
     def forget_open(self) -> None:
         """Calls that nothing answered get no answer any more, unless one names their id."""

@@ -1,0 +1,109 @@
+"""The commands of serving: `synde serve` and `synde key`. `cli` puts them among the others."""
+
+from typing import Annotated, Any
+
+import typer
+
+from synde_pipeline.cli_words import AsJson, print_json, text_table
+from synde_pipeline.settings import load
+
+key = typer.Typer(no_args_is_help=True, help="API keys of `synde serve`: made here, shown once, kept as hashes.")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to bind; others than the loopback need keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 8000,
+    upstream: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server that writes the answers, for example vLLM.")
+    ] = None,
+    upstream_model: Annotated[str | None, typer.Option(help="Its model; left out: the client's.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="router (decides for each task), dual, context, weights or none.")
+    ] = None,
+    no_log: Annotated[bool, typer.Option("--no-log", help="Keep no logs of what was answered.")] = False,
+) -> None:
+    """Answer OpenAI clients with the champion and the memory, and log every execution.
+
+    Point a client at http://127.0.0.1:8000/v1 and ask for the model `synde`. Headers of a request: x-synde-domain and
+    x-synde-scope say where its task is, x-synde-trace joins requests of one execution (else equal beginnings do),
+    x-synde-task names the task. Headers of an answer: x-synde-layers and x-synde-reason say what the router decided,
+    x-synde-memory which items were shown. POST /feedback {"id", "outcome"} says what became of it; POST /recall
+    {"task"} asks memory; GET /metrics is for Prometheus.
+
+    What was answered lands as logs of the source `served` (with a key: `served-NAME`). Such logs are not learned from
+    until the settings trust it: {"memory": {"trust": {"served": 1}}} in settings.json of SYNDE_HOME.
+    """
+    import uvicorn
+
+    from synde_pipeline.lease import lease
+    from synde_pipeline.serving.running import app_of
+    from synde_pipeline.settings import Settings
+
+    settings = load()
+    given: dict[str, Any] = {"upstream_url": upstream, "upstream_model": upstream_model, "layers": layers}
+    given = {name: value for name, value in given.items() if value is not None} | ({"log": False} if no_log else {})
+    values = settings.model_dump()
+    values["serving"] |= given
+    settings = _checked(Settings, values)
+    with lease(settings.warehouse, "serving", timeout_s=0.0):
+        app = app_of(settings, host)
+        print(f"http://{host}:{port}/v1 (model: synde). Ctrl-C stops it.", flush=True)
+        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=30)
+
+
+def _checked(form: Any, values: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
+    from synde_pipeline.errors import InputError
+
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][-1]).replace("_url", "").replace("_", "-")
+        raise InputError(f"--{name} is {first['input']!r}", expected=first["msg"]) from error
+
+
+@key.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Who uses it: its logs are of the source `served-NAME`.")],
+    domain: Annotated[str | None, typer.Option(help="Of requests that name none.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it: it is shown this once. JSON keys: name, domain, key."""
+    from synde_pipeline.serving.keys import add_key
+
+    secret = add_key(load().home, name, domain)
+    if as_json:
+        print_json({"name": name, "domain": domain, "key": secret})
+    else:
+        print(secret)
+
+
+@key.command("list")
+def show(as_json: AsJson = False) -> None:
+    """List the keys' names. JSON keys: keys [name, domain, source, created]."""
+    from synde_pipeline.serving.keys import read_keys
+
+    rows = [
+        {"name": one.name, "domain": one.domain or "", "source": one.source, "created": f"{one.created:%Y-%m-%d}"}
+        for one in read_keys(load().home)
+    ]
+    if as_json:
+        print_json({"keys": rows})
+    elif rows:
+        print(text_table([list(row.values()) for row in rows], list(rows[0])))
+    else:
+        print("no keys: on the loopback none is needed")
+
+
+@key.command("remove")
+def remove(name: Annotated[str, typer.Argument(help="Of the key.")], as_json: AsJson = False) -> None:
+    """Let a key open nothing any more, at once. JSON keys: removed."""
+    from synde_pipeline.serving.keys import remove_key
+
+    remove_key(load().home, name)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        print(f"removed {name}")
