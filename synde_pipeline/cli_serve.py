@@ -33,6 +33,8 @@ def serve(
     What was answered lands as logs of the source `served` (with a key: `served-NAME`). Such logs are not learned from
     until the settings trust it: {"memory": {"trust": {"served": 1}}} in settings.json of SYNDE_HOME.
     """
+    import signal
+
     import uvicorn
 
     from synde_pipeline.lease import lease
@@ -47,6 +49,9 @@ def serve(
     settings = _checked(Settings, values)
     with lease(settings.warehouse, "serving", timeout_s=0.0):
         app = app_of(settings, host)
+        # The server ends by itself, gracefully, and raises what ended it once more: that has done its work by then.
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, lambda *_: None)
         print(f"http://{host}:{port}/v1 (model: synde). Ctrl-C stops it.", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=30)
 

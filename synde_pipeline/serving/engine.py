@@ -57,6 +57,7 @@ class Generation:
     """Set by whoever does not want it any more."""
     said: list[int] = field(default_factory=list)
     _draw: Any = None
+    _n_told: int = 0
 
     def draw(self, logits: Any) -> int:
         """Draw the next token. Logits: (vocabulary,)."""
@@ -74,14 +75,30 @@ class Generation:
         return at if order is None else int(order[at])
 
     def take(self, token: int) -> Ending | None:
-        """Add a token; says whether the answer has ended."""
+        """Add a token; says whether the answer has ended. What may be the beginning of a stop is held back."""
         self.said.append(token)
+        n_held = 0
         for stop in self.sampling.stops:
-            if stop and tuple(self.said[-len(stop) :]) == stop:
-                del self.said[-len(stop) :]
+            n = _overlap(self.said, stop)
+            if n == len(stop) > 0:
+                del self.said[-n:]
+                self._tell(len(self.said))
                 return "stop"
-        self.on_token(token)
-        return "length" if len(self.said) >= self.sampling.max_tokens else None
+            n_held = max(n_held, n)
+        is_full = len(self.said) >= self.sampling.max_tokens
+        self._tell(len(self.said) - (0 if is_full else n_held))
+        return "length" if is_full else None
+
+    def _tell(self, n: int) -> None:
+        """Let everything up to the n-th token be known."""
+        for token in self.said[self._n_told : n]:
+            self.on_token(token)
+        self._n_told = max(self._n_told, n)
+
+
+def _overlap(said: Sequence[int], stop: Sequence[int]) -> int:
+    """Tokens at the end of an answer with which a stop begins, at most."""
+    return next((n for n in range(min(len(stop), len(said)), 0, -1) if tuple(said[-n:]) == tuple(stop[:n])), 0)
 
 
 class Engine:
