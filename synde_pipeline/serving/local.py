@@ -68,7 +68,7 @@ class Local:
                 if told and told.is_cut:
                     break
         told = self._told(asked, said, is_whole=True)
-        if asked.request.stream and (delta := deltas.grown(told.tool, told.text)):
+        if asked.request.stream and (delta := deltas.grown(told.tool, told.text, is_whole=True)):
             yield delta
         ending = "stop" if told.is_cut else "tool_calls" if told.tool and ending == "stop" else ending
         message = deltas.message(told.tool, told.text, told.reasoning)

@@ -73,12 +73,12 @@ class Deltas:
     sent: str = ""
     call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
 
-    def grown(self, tool: str, text: str) -> dict[str, Any] | None:
+    def grown(self, tool: str, text: str, *, is_whole: bool = False) -> dict[str, Any] | None:
         """What is new of a reply (no tool), or of a call's arguments; None where nothing is.
 
-        A character whose bytes are not all there yet waits.
+        A character whose bytes are not all there yet waits, until the text is whole.
         """
-        text = text.rstrip("\ufffd")
+        text = text if is_whole else text.rstrip("\ufffd")
         new = text[len(self.sent) :] if text.startswith(self.sent) else ""
         is_first = bool(tool) and not self.tool
         if not new and not is_first:

@@ -36,6 +36,7 @@ STUDIES = {
     "notes": "synde_pipeline.studies.notes_benchmark:study",
     "poisoning": "synde_pipeline.studies.poisoning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
+    "deployment": "synde_pipeline.studies.deployment:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 

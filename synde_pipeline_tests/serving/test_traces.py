@@ -75,7 +75,12 @@ def test_a_named_trace_takes_several_chains_and_counts_no_step_twice():
     ask(traces, talk, call("renew", identity="c2"), uid="served:x")
     cut = [TASK, call("renew", identity="c2"), result("renewed", "c2")]  # the client forgot its beginning
     trace = ask(traces, cut, {"role": "assistant", "content": "Done."}, uid="served:x")
-    ask(traces, [{"role": "user", "content": "Sum it up."}], {"role": "assistant", "content": "One loan."}, uid="served:x")
+    ask(
+        traces,
+        [{"role": "user", "content": "Sum it up."}],
+        {"role": "assistant", "content": "One loan."},
+        uid="served:x",
+    )
     assert [step.tool for step in trace.steps()] == ["find", "renew", "reply", "reply"]
     assert [step.index for step in trace.steps()] == [0, 1, 2, 3]
     assert trace.task == "Renew the loan."
