@@ -163,6 +163,25 @@ def pin_base(as_json: AsJson = False) -> None:
         print(f"base {header.info['name']} {header.content_hash[:16]} {header.counts or ''}")
 
 
+@app.command("doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Check the installation and this home: packages, paths, base, embedder, disk, Dagster, server; with remedies.
+
+    Nothing is changed. Exit code 1 where something fails. JSON keys: ok, checks [check, state (ok, note, failed),
+    found, remedy].
+    """
+    from synde_pipeline.doctor import examine, for_json
+
+    found = examine(load())
+    told = for_json(found)
+    if as_json:
+        print_json(told)
+    else:
+        for one in found:
+            print(f"{one.state:<7} {one.check:<15} {one.found}" + (f"\n{'':<24}-> {one.remedy}" if one.remedy else ""))
+    raise typer.Exit(0 if told["ok"] else 1)
+
+
 @app.command("ui")
 def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""

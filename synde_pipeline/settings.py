@@ -188,6 +188,7 @@ ENVIRONMENT = {
     "SYNDE_SERVE_DOMAIN": ("serving", "domain"),
     "SYNDE_SERVE_LOG": ("serving", "log"),
     "SYNDE_SERVE_IDLE_S": ("serving", "idle_s"),
+    "SYNDE_SERVE_FILE_S": ("serving", "file_s"),
 }
 
 

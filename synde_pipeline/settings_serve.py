@@ -37,5 +37,7 @@ class ServingConfig(Config):
     """Requests in work or waiting, beyond which new ones are told to come later (429)."""
     timeout_s: float = Field(default=300.0, gt=0)
     """Seconds after which a request is given up."""
+    file_s: float = Field(default=60.0, gt=0)
+    """Seconds between two landing files: what is over waits so long in the journal; `SYNDE_SERVE_FILE_S`."""
     poll_s: float = Field(default=1.0, gt=0)
     """Seconds between two looks at what the champion is, and at traces that are over."""

@@ -20,8 +20,8 @@ RECURSIVE = {"make test", "make check"}
 """What runs this very test, and what CI runs beside it: make must know how, it is not run again."""
 LONG = {"make run"}
 """Seven simulated days: `make soak` runs it, twice."""
-LASTING = {"make ui"}
-"""Runs until Ctrl-C; `defs/test_daemon.py` starts it, opens its pages and stops it."""
+LASTING = {"make ui", "synde serve"}
+"""Runs until Ctrl-C; `defs/test_daemon.py` and `serving/test_server.py` start it, ask it and stop it."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,9 @@ def test_the_readme_shows_its_commands_in_bash_blocks():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_works(command, readers_home):
-    word = re.sub(r"^make ", "make -n ", command) if command in RECURSIVE | LASTING | LONG else command
+    word = command
+    if command in RECURSIVE | LASTING | LONG:
+        word = re.sub(r"^make ", "make -n ", command) if command.startswith("make") else f"{command} --help"
     done = shell(word, readers_home)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -48,6 +48,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(write_instance_config(settings)))
 
 
+def count_runs(settings: Settings) -> int:
+    """Runs in the history of these settings."""
+    with open_instance(settings) as instance:
+        return instance.get_runs_count()
+
+
 def own_tags() -> dict[str, str]:
     """Tags that name this process in a run."""
     return {PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()}

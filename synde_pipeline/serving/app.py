@@ -2,41 +2,36 @@
 
 import asyncio
 import json
-import time
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 
 from synde_pipeline.errors import SyndeError
-from synde_pipeline.memory.explain import told
-from synde_pipeline.memory.retrieve import Query
+from synde_pipeline.serving import beside
 from synde_pipeline.serving.answering import Work, begin
 from synde_pipeline.serving.api import (
     ApiError,
     ChatRequest,
-    Feedback,
-    RecallRequest,
     TextRequest,
     chunk,
     completion,
-    models,
     text_completion,
     usage,
     usage_chunk,
 )
-from synde_pipeline.serving.keys import Caller, Doorkeeper
+from synde_pipeline.serving.keys import Doorkeeper
+from synde_pipeline.serving.received import body_of, caller_of, service_of
 from synde_pipeline.serving.service import Service
-from synde_pipeline.serving.versions import base_version, champion_version, past_versions
 from synde_pipeline.serving.writing import Written
 
-M = TypeVar("M", bound=BaseModel)
 Factory = Callable[[], Awaitable[Service]]
+_LOG = logging.getLogger("synde.serving")
 _OPEN = {"/healthz"}
-_MB = 1 << 20
 
 
 def create_app(make: Factory, doorkeeper: Doorkeeper) -> FastAPI:
@@ -61,6 +56,8 @@ def create_app(make: Factory, doorkeeper: Doorkeeper) -> FastAPI:
     app.state.n_in_work = 0
     app.middleware("http")(_guarded)
     app.exception_handler(ApiError)(lambda _, error: _refused(error))
+    app.exception_handler(HTTPException)(lambda _, error: _refused(ApiError(error.status_code, str(error.detail))))
+    app.exception_handler(Exception)(_failed)
     for path, answer, methods in _ROUTES:
         app.add_api_route(path, answer, methods=methods, response_model=None)
     return app
@@ -91,18 +88,24 @@ def _refused(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, status_code=error.status, headers=headers)
 
 
+def _failed(_: Request, error: Exception) -> JSONResponse:
+    """A bug of ours: the client is told that it is one, the log what it was."""
+    _LOG.error("a request failed", exc_info=error)
+    return _refused(ApiError(500, f"the server failed ({type(error).__name__}); its log says more"))
+
+
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
 async def chat_completions(request: Request) -> Response:
     """`POST /v1/chat/completions`."""
-    asked = await _body(request, ChatRequest)
+    asked = await body_of(request, ChatRequest)
     return await _answered(request, asked, _chat_chunks, _whole_chat)
 
 
 async def text_completions(request: Request) -> Response:
     """`POST /v1/completions`: a text, gone on with; logged as a task and one reply."""
-    asked = await _body(request, TextRequest)
+    asked = await body_of(request, TextRequest)
     messages = [{"role": "user", "content": asked.prompt}]
     words = asked.model_dump(exclude={"prompt", "messages", "tools", "tool_choice"}, exclude_unset=True)
     as_chat = ChatRequest(messages=messages, **words)
@@ -117,12 +120,12 @@ async def _answered(
     *,
     is_text: bool = False,
 ) -> Response:
-    service = _service(request)
+    service = service_of(request)
     limits = service.settings.serving
     _check_room(request, service)
     request.app.state.n_in_work += 1
     try:
-        work = await begin(service, _caller(request), asked, request.headers, is_text=is_text)
+        work = await begin(service, caller_of(request), asked, request.headers, is_text=is_text)
         if asked.stream:
             return StreamingResponse(
                 _events(request, chunks(work), limits.timeout_s), media_type="text/event-stream", headers=work.headers
@@ -219,94 +222,13 @@ def _whole_text(work: Work, written: Written) -> Any:
     return text_completion(work.id, work.model, str(written.message["content"] or ""), written.ending, used)
 
 
-# -- beside answers ---------------------------------------------------------------------------------------------------
-
-
-async def list_models(request: Request) -> Response:
-    """`GET /v1/models`: the champion, the base, and what was served before, with their lineage."""
-    service = _service(request)
-    if service.weights is None:
-        versions = [champion_version(service.champion)]
-    else:
-        past = await asyncio.to_thread(past_versions, service.warehouse, service.champion)
-        versions = [champion_version(service.champion), *past, base_version()]
-    return JSONResponse(models([(one.name, one.lineage) for one in versions], int(time.time())))
-
-
-async def recall(request: Request) -> Response:
-    """`POST /recall`: the memory items for a task, best first."""
-    asked, service = await _body(request, RecallRequest), _service(request)
-    domain = asked.domain or _caller(request).domain or service.settings.serving.domain
-    query = Query(asked.task, domain, service.today, scope=asked.scope)
-    answers = await asyncio.to_thread(lambda: service.memory.current().answers([query], top_k=asked.k))
-    return JSONResponse(told(query, answers[0]))
-
-
-async def feedback(request: Request) -> Response:
-    """`POST /feedback`: what became of the execution that a response belongs to; its trace is over."""
-    said = await _body(request, Feedback)
-    uid, how = await _service(request).feedback(_caller(request), said)
-    return JSONResponse({"trace_uid": uid, "state": how})
-
-
-async def close_trace(request: Request, name: str) -> Response:
-    """`POST /traces/{id}/close`: an execution is over, and nobody says what became of it."""
-    service, caller = _service(request), _caller(request)
-    trace = service.traces.by_uid.get(f"{caller.source}:{name}")
-    if trace is None or trace.about["owner"] != caller.name:
-        raise ApiError(404, "there is no open trace of this name and key")
-    await service.close_trace(trace, None)
-    return JSONResponse({"trace_uid": trace.uid, "state": "closed"})
-
-
-async def healthz(request: Request) -> Response:
-    """`GET /healthz`: whether answers are given; without a key."""
-    service = _service(request)
-    status = "closing" if service.is_closing else "degraded" if service.problem else "ok"
-    about = {"status": status, "champion": service.champion.hash[:16], "backend": service.backend.name}
-    return JSONResponse(about, status_code=503 if status == "closing" else 200)
-
-
-async def metrics(request: Request) -> Response:
-    """`GET /metrics`, for Prometheus."""
-    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4")
-
-
 _ROUTES: list[tuple[str, Callable[..., Awaitable[Response]], list[str]]] = [
     ("/v1/chat/completions", chat_completions, ["POST"]),
     ("/v1/completions", text_completions, ["POST"]),
-    ("/v1/models", list_models, ["GET"]),
-    ("/recall", recall, ["POST"]),
-    ("/feedback", feedback, ["POST"]),
-    ("/traces/{name}/close", close_trace, ["POST"]),
-    ("/healthz", healthz, ["GET"]),
-    ("/metrics", metrics, ["GET"]),
+    ("/v1/models", beside.list_models, ["GET"]),
+    ("/recall", beside.recall, ["POST"]),
+    ("/feedback", beside.feedback, ["POST"]),
+    ("/traces/{name}/close", beside.close_trace, ["POST"]),
+    ("/healthz", beside.healthz, ["GET"]),
+    ("/metrics", beside.metrics, ["GET"]),
 ]
-
-
-def _service(request: Request) -> Service:
-    return request.app.state.service
-
-
-def _caller(request: Request) -> Caller:
-    return request.state.caller
-
-
-async def _body(request: Request, form: type[M]) -> M:
-    """A request's JSON, of a bounded size.
-
-    Raises:
-        ApiError: it is too large, or of another form.
-    """
-    most = int(_service(request).settings.serving.max_body_mb * _MB)
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > most:
-            raise ApiError(413, f"the body is larger than {most} bytes")
-    try:
-        return form.model_validate_json(bytes(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ApiError(400, f"{where or 'body'}: {first['msg']}", param=where or None) from error

@@ -5,6 +5,7 @@ What becomes of one request is in `answering`; HTTP, in `app`.
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -90,13 +91,16 @@ class Service:
         await asyncio.to_thread(self.journal.close)
 
     async def _look_after(self) -> None:
+        limits, filed = self.settings.serving, time.monotonic()
         while True:
-            await asyncio.sleep(self.settings.serving.poll_s)
+            await asyncio.sleep(min(limits.poll_s, limits.file_s))
             await self._follow_champion()
-            since = self.clock() - timedelta(seconds=self.settings.serving.idle_s)
+            since = self.clock() - timedelta(seconds=limits.idle_s)
             for trace in self.traces.idle(since):
                 await self.close_trace(trace, None)
-            await self.file()
+            if time.monotonic() - filed >= limits.file_s:
+                await self.file()
+                filed = time.monotonic()
 
     # -- the champion -------------------------------------------------------------------------------------------
 

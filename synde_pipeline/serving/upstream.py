@@ -43,7 +43,8 @@ class Upstream:
 
     async def write(self, asked: Asked) -> AsyncIterator[Piece]:
         """Ask for a stream and hand it on; it is asked for also where the client wants the whole at once."""
-        url = f"{str(self._config.upstream_url).rstrip('/')}/chat/completions"
+        route = "completions" if asked.is_text else "chat/completions"
+        url = f"{str(self._config.upstream_url).rstrip('/')}/{route}"
         whole = _Whole()
         try:
             async with self._client.stream("POST", url, json=self._words(asked)) as response:
@@ -72,6 +73,8 @@ class Upstream:
         request = asked.request
         words = request.model_dump(exclude_unset=True)
         words |= {"messages": with_memory(request.messages, asked.memory), "stream": True}
+        if asked.is_text:
+            words["prompt"] = words.pop("messages")[0]["content"]
         words["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
         if self._config.upstream_model:
             words["model"] = self._config.upstream_model
@@ -128,7 +131,8 @@ class _Whole:
             return None
         choice = choices[0]
         self.ending = choice.get("finish_reason") or self.ending
-        delta = {name: value for name, value in (choice.get("delta") or {}).items() if name != "role"}
+        told = {"content": choice["text"]} if "text" in choice else choice.get("delta") or {}
+        delta = {name: value for name, value in told.items() if name != "role"}
         for name in ("content", "reasoning_content", "refusal"):
             if isinstance(delta.get(name), str):
                 self._texts[name] = self._texts.get(name, "") + delta[name]

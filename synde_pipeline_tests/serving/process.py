@@ -57,7 +57,13 @@ def start(home: Path, *words: str, port: int | None = None, **env: str) -> Runni
     """Start a server and wait until it answers."""
     port = port or free_port()
     errors = home.with_name(f"{home.name}.errors")
-    known = {**os.environ, "SYNDE_HOME": str(home), "HF_HUB_OFFLINE": "1", "SYNDE_EMBEDDER": "hashing", **env}
+    known = {
+        **os.environ,
+        "SYNDE_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "SYNDE_EMBEDDER": "hashing",
+        "SYNDE_SERVE_FILE_S": "0.3",
+    } | env
     command = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", "serve", "--port", str(port), *words]
     with errors.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx2
 import openai
@@ -144,6 +148,14 @@ def test_feedback_after_the_trace_landed_is_a_late_label_and_is_only_taken_once_
     assert (label["trace_uid"], label["outcome"], label["reward"]) == ("served:late", "failure", 0.2)
     assert server.post("/feedback", json={"id": "chatcmpl-unknown", "outcome": "success"}).status_code == 404
     assert server.post("/feedback", json={"id": answer.id}).status_code == 400
+
+
+def test_the_readmes_client_works(server):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```py\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    code = code.replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_memory_can_be_asked_and_metrics_count(server):

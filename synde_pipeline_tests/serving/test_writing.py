@@ -39,4 +39,4 @@ def test_memory_goes_into_the_system_turn_and_changes_nothing_else():
     assert "renew first" in first["content"]
     assert rest == talk
     parts = [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, *talk]
-    assert [part["text"] for part in with_memory(parts, [item("renew first")])[0]["content"]][0] == "Be kind."
+    assert with_memory(parts, [item("renew first")])[0]["content"][0] == parts[0]["content"][0]
