@@ -3,8 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synde_pipeline.records import MemoryItem
 from synde_pipeline.serving.upstream import _Whole, with_memory
 from synde_pipeline.serving.writing import Deltas
+
+
+def item(content: str) -> MemoryItem:
+    return MemoryItem(
+        item_id="i", domain="library", kind="note", scope="", title="t", description="d", content=content, supports=()
+    )
 
 
 @given(st.text("aé☃�\n", max_size=30), st.booleans(), st.data())
@@ -25,8 +32,6 @@ def test_deltas_add_up_to_the_message(text, is_call, data):
 
 
 def test_memory_goes_into_the_system_turn_and_changes_nothing_else():
-    from synde_pipeline_tests.prompting.test_markers import item
-
     talk = [{"role": "user", "content": "hi"}]
     assert with_memory(talk, []) == talk
     new = with_memory(talk, [item("renew first")])
