@@ -72,9 +72,9 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     home = tmp_path_factory.mktemp("upstream") / "home"
-    memory = ContextMemory(
-        load(home).model_copy(update={"memory": load(home).memory.model_copy(update={"embedder": "hashing"})})
-    )
+    home.mkdir()
+    (home / "settings.json").write_text('{"memory": {"embedder": "hashing"}}')
+    memory = ContextMemory(home)
     memory.add("Ask for the member's name first.", title="Who is calling", domain="library")
     with upstream() as other:
         words = ("--upstream", other.url, "--upstream-model", "big")
