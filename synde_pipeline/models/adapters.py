@@ -11,8 +11,8 @@ from typing import Any
 
 from synde_pipeline.base_model import Base, load
 from synde_pipeline.lineage import FILE, check_inputs, write_lineage
-from synde_pipeline.models.bank import Group, groups_to_train, train_groups, write_groups
 from synde_pipeline.models.compose import ADAPTERS, RULES, compose, ledger_before, ledger_hash
+from synde_pipeline.models.grouped import Group, groups_to_train, train_groups, write_groups
 from synde_pipeline.models.guard import base_data, guarded
 from synde_pipeline.models.keys import Key, keys_of_groups
 from synde_pipeline.records import content_hash

@@ -1,51 +1,31 @@
-"""Routed adapters as artefacts: training a cycle's groups, and the bank that serves all scopes seen so far.
+"""Routed adapters as artefacts: the bank that serves all scopes seen so far.
 
-Which scopes share an adapter is in `training.groups`; the arithmetic of a bank, in `training.bank`; who gets which
-adapter, in `route`; what was accepted, in `registry`.
+Training a cycle's groups is in `grouped`; which scopes share an adapter, in `training.groups`; the arithmetic of a bank,
+in `training.bank`; who gets which adapter, in `route`; what was accepted, in `registry`.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from synde_pipeline.base_model import Base
 from synde_pipeline.errors import LineageError
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, is_routed
-from synde_pipeline.models.keys import Key, describe, read_keys, write_keys
+from synde_pipeline.models.keys import Key, read_keys
 from synde_pipeline.models.registry import Champion, Served, champion
 from synde_pipeline.models.route import Asked, Place, Route, Router, keys_by_domain
 from synde_pipeline.records import content_hash
-from synde_pipeline.settings import ModelsConfig, TrainingConfig
+from synde_pipeline.settings import ModelsConfig
 from synde_pipeline.storage import Header, Warehouse, read_json
-from synde_pipeline.training.anchors import anchors
 from synde_pipeline.training.bank import AdapterBank
-from synde_pipeline.training.base_replay import BaseData, with_base
 from synde_pipeline.training.cycles import Cycle, cycles
-from synde_pipeline.training.lora import AdapterWeights, read, write
-from synde_pipeline.training.shards import ShardRow
-from synde_pipeline.training.train import UNATTENDED, Trained, TrainingRun, train
+from synde_pipeline.training.lora import AdapterWeights, read
 
 TABLE = "bank.json"
 ROUTING = "routing.json"
 """What the keys of a bank can tell apart, beside its table."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Scopes that share an adapter, and the sequences it is trained on."""
-
-    number: int
-    scopes: tuple[str, ...]
-    rows: list[ShardRow]
-
-    @property
-    def folder(self) -> str:
-        """Folder of its adapter inside the cycle's."""
-        return f"g{self.number:02d}"
 
 
 @dataclass(frozen=True)
@@ -65,68 +45,6 @@ class BankRow:
     def places(self) -> list[Place]:
         """What it answers for."""
         return [(self.domain, scope) for scope in self.scopes]
-
-
-# -- training -------------------------------------------------------------------------------------------------------
-
-
-def groups_to_train(rows: Iterable[ShardRow], groups: dict[str, int]) -> list[Group]:
-    """The groups that have new trajectories, with all their sequences, in the shard's order."""
-    by_group: dict[int, list[ShardRow]] = defaultdict(list)
-    for row in rows:
-        by_group[groups[row["scope"]]].append(row)
-    return [
-        Group(number, tuple(sorted({row["scope"] for row in members})), members)
-        for number, members in sorted(by_group.items())
-        if not all(row["is_replay"] for row in members)
-    ]
-
-
-def train_groups(
-    base: Base,
-    groups: Sequence[Group],
-    config: TrainingConfig,
-    data: BaseData | None,
-    run: TrainingRun = UNATTENDED,
-) -> Trained:
-    """Train every group's adapter from scratch on the pinned base, in one pass; others' rows and `data` anchor it."""
-    pad_id = base.tokenizer.pad_token_id or 0
-    every = [row for group in groups for row in group.rows]
-    rows = []
-    for group in groups:
-        others = [row for row in every if row["scope"] not in group.scopes]
-        n = round(config.anchors * len(group.rows))
-        own = [*group.rows, *anchors(base.model, others, n, seed=config.seed, pad_id=pad_id)]
-        rows.append(with_base(own, data, config.base_replay, seed=group.folder) if data else own)
-    return train(base.model, rows, config, run)
-
-
-def write_groups(
-    folder: Path, trained: Trained, groups: Sequence[Group], keys: Mapping[str, Key], about: tuple[Base, str]
-) -> None:
-    """Write one PEFT folder a group, the table of their keys, and the keys' vectors.
-
-    Args:
-        folder: of the cycle.
-        trained: adapters in the order of the groups.
-        groups: what they were trained on.
-        keys: folder of a group -> its key; where one is missing, scopes alone lead to the adapter.
-        about: the base, and the domain.
-    """
-    base, domain = about
-    name = (base.header.info["name"], base.header.info["revision"])
-    table = []
-    for index, group in enumerate(groups):
-        write(trained.bank.weights(index), folder / group.folder, name, transposed=trained.bank.transposed)
-        key = {"domain": domain, "scopes": list(group.scopes), **describe(keys.get(group.folder))}
-        table.append({"folder": group.folder, "key": key})
-    write_table(folder, table)
-    write_keys(folder, keys)
-
-
-def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
-    """Write a bank's table."""
-    (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 
 # -- which adapters are in a bank -----------------------------------------------------------------------------------
@@ -221,6 +139,11 @@ def table_of_rows(rows: Iterable[BankRow]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def write_table(folder: Path, table: list[dict[str, Any]]) -> None:
+    """Write a bank's table."""
+    (folder / TABLE).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 
 def write_bank(folder: Path, rows: Sequence[BankRow], warehouse: Warehouse) -> None:

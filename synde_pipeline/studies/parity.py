@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
-from synde_pipeline.models.bank import groups_to_train, train_groups
+from synde_pipeline.models.grouped import groups_to_train, train_groups
 from synde_pipeline.models.registry import champion
 from synde_pipeline.models.route import Place
 from synde_pipeline.records import MemoryItem

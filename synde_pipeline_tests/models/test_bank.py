@@ -15,8 +15,9 @@ from synde_pipeline.evaluation.due import is_due
 from synde_pipeline.evaluation.report import publish
 from synde_pipeline.logs.daily import load_all, publish_raw_logs
 from synde_pipeline.models.adapters import train_cycle
-from synde_pipeline.models.bank import BankRow, candidate_bank, champion_bank, groups_to_train, load_bank, rows_of
+from synde_pipeline.models.bank import BankRow, candidate_bank, champion_bank, load_bank, rows_of
 from synde_pipeline.models.compose import ADAPTERS, Entry, checked_entry, ledger_before
+from synde_pipeline.models.grouped import groups_to_train
 from synde_pipeline.models.merge import MERGED, cycle_model, fresh_merged, merge_cycle
 from synde_pipeline.models.registry import promote, reject
 from synde_pipeline.models.route import Router
