@@ -1,7 +1,7 @@
 """Routed adapters as artefacts: the bank that serves all scopes seen so far.
 
-Training a cycle's groups is in `grouped`; which scopes share an adapter, in `training.groups`; the arithmetic of a bank,
-in `training.bank`; who gets which adapter, in `route`; what was accepted, in `registry`.
+Training a cycle's groups is in `grouped`; which scopes share an adapter, in `training.groups`; the arithmetic of a
+bank, in `training.bank`; who gets which adapter, in `route`; what was accepted, in `registry`.
 """
 
 import json
