@@ -64,6 +64,7 @@ app.command("import")(cli_import.import_logs)
 app.command("scan")(cli_scan.scan)
 app.command("label")(cli_label.label)
 app.command("serve")(cli_serve.serve)
+app.command("fit-router")(cli_serve.fit_router)
 app.add_typer(cli_serve.key, name="key")
 
 

@@ -112,3 +112,42 @@ def remove(name: Annotated[str, typer.Argument(help="Of the key.")], as_json: As
         print_json({"removed": name})
     else:
         print(f"removed {name}")
+
+
+def fit_router(as_json: AsJson = False) -> None:
+    """Find out where weights alone, or memory alone, are as good as both, and let `synde serve` decide by it.
+
+    The champion's layers are tried apart and together on held-out `gate` tasks: by replaying successful runs, in a
+    laboratory by acting. Where nothing is shown the router uses both. A new champion has to be fitted anew. JSON keys:
+    domains {domain: {model, known, novel, n, units, margin}}.
+    """
+    from synde_pipeline.lease import lease
+    from synde_pipeline.models.limits import write_limits
+    from synde_pipeline.storage import Warehouse
+
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    with lease(warehouse.root, "training", log=lambda text: typer.echo(text, err=True)):
+        found = _fitted(settings)
+        write_limits(warehouse, found)
+    if as_json:
+        print_json({"domains": {domain: one.model_dump() for domain, one in found.items()}})
+        return
+    if not found:
+        print("no domain is served by a bank of adapters: there is nothing to route to")
+    for domain, one in found.items():
+        known = "nowhere shown to be enough" if one.known is None else f"enough from {one.known:.2f} on"
+        novel = "nowhere shown to be enough" if one.novel is None else f"enough below {one.novel:.2f}"
+        print(f"{domain}: weights alone {known}, memory alone {novel} ({one.n} gate tasks, {one.units} independent)")
+
+
+def _fitted(settings: Any) -> Any:
+    if settings.simulation is None:
+        from synde_pipeline.evaluation.fit_router import fit_by_replay
+
+        return fit_by_replay(settings)
+    from synde_pipeline.simulation.fit_router import fit_by_acting
+    from synde_pipeline.simulation.lab import Lab
+    from synde_pipeline.storage import Warehouse
+
+    return fit_by_acting(Lab(Warehouse(settings.warehouse), settings))

@@ -16,7 +16,6 @@ from synde_pipeline.memory.retrieve import Memory, Query
 from synde_pipeline.memory.select import Answer
 from synde_pipeline.models.keys import DomainKeys
 from synde_pipeline.models.route import Asked, Route
-from synde_pipeline.records import MemoryItem
 from synde_pipeline.training.bank import NONE
 
 Layers = Literal["none", "context", "weights", "dual"]
@@ -114,9 +113,15 @@ class Decider:
         """
         route, cycle = routed
         familiarity = self.familiarities([Asked(query.domain, query.scope, query.task)])[0]
-        if route.index == NONE or cycle not in self.trained:
-            return Evidence(route, familiarity, answer)
-        return Evidence(route, familiarity, answer, outdated(memory, query, answer.items, self.trained[cycle]))
+        return Evidence(route, familiarity, answer, self.outdated(query, cycle, memory, answer))
+
+    def outdated(self, query: Query, cycle: str, memory: Memory, answer: Answer) -> tuple[str, ...]:
+        """Ids of items at the task's place that said something else when a cycle's adapters were trained."""
+        then, items = self.trained.get(cycle), [item for item in answer.items if item.place]
+        if then is None or not items or then >= query.as_of:
+            return ()
+        before = {item.item_id: item.version for item in memory.bank(then, without_task=query.without_task).items}
+        return tuple(item.item_id for item in items if before.get(item.item_id, item.version) != item.version)
 
     def familiarities(self, asked: Sequence[Asked]) -> list[float | None]:
         """Cosine of each task with the nearest scope of its domain."""
@@ -134,12 +139,3 @@ class Decider:
         if policy != "router":
             return forced(policy, evidence)
         return decide(evidence, self.limits.get(domain, Limits()))
-
-
-def outdated(memory: Memory, query: Query, shown: Sequence[MemoryItem], then: date) -> tuple[str, ...]:
-    """Ids of items of the task's place that said something else on an earlier day."""
-    placed = [item for item in shown if item.place]
-    if not placed or then >= query.as_of:
-        return ()
-    before = {item.item_id: item.version for item in memory.bank(then, without_task=query.without_task).items}
-    return tuple(item.item_id for item in placed if before.get(item.item_id, item.version) != item.version)

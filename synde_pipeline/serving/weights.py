@@ -16,6 +16,7 @@ from synde_pipeline.errors import SyndeError
 from synde_pipeline.models.bank import keys_of, read_bank, router_of, served_rows
 from synde_pipeline.models.compose import Entry
 from synde_pipeline.models.decide import Decider
+from synde_pipeline.models.limits import limits_of
 from synde_pipeline.models.registry import Served, model_that_lies_there
 from synde_pipeline.models.route import Asked, Route, Router, keys_by_domain
 from synde_pipeline.models.serve_as import MERGED, cat_adapter, read_ledger
@@ -167,8 +168,9 @@ class Weights:
         names = [f"{row.cycle}/{row.folder}" for row in rows]
         first, second = self.engine.call(work).result()
         keys = keys_by_domain(keys_of(self.warehouse, rows))
+        limits = limits_of(self.warehouse, version.served)
         trained = {cycle.key: cycle.last_day for cycle in cycles(self.warehouse)}
-        return Loaded(version, router, names, first, second, domains, Decider(keys, trained))
+        return Loaded(version, router, names, first, second, domains, Decider(keys, trained, limits))
 
     def _whole(self, served: Served) -> AdapterWeights:
         remedy = f"evaluate cycle {served.cycle} again, or roll back"

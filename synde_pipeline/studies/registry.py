@@ -37,6 +37,7 @@ STUDIES = {
     "poisoning": "synde_pipeline.studies.poisoning:study",
     "blockrank": "synde_pipeline.studies.blockrank:study",
     "deployment": "synde_pipeline.studies.deployment:study",
+    "router": "synde_pipeline.studies.router:study",
 }
 """Name -> where its function is, imported when it is asked for. The module's first line says what it is about."""
 
