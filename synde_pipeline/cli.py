@@ -35,40 +35,50 @@ from synde_pipeline.storage import Warehouse
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # rich's own markup would swallow the [keys] of the JSON contract
     help="Agents' execution logs go in, a better agent comes out.\n\n"
     "Data lies in ./data, or in SYNDE_HOME. Start with: synde demo, or synde run PATH_TO_LOGS",
 )
-app.command("demo")(cli_lab.demo)
-app.command("pretrain")(cli_lab.pretrain)
-app.command("champion")(cli_models.show_champion)
-app.command("promote")(cli_models.promote)
-app.command("rollback")(cli_models.rollback)
-app.command("export")(cli_models.export)
-app.command("gc")(cli_models.collect_garbage)
-app.command("train")(cli_cycles.train)
-app.command("lineage")(cli_cycles.lineage)
-app.command("remove")(cli_cycles.remove)
-app.command("status")(cli_query.show_status)
-app.command("sql")(cli_query.query_sql)
-app.command("recall")(cli_recall.recall)
-app.command("bench")(cli_bench.bench)
-app.command("study")(cli_studies.study)
-app.command("audit")(cli_audit.audit)
-app.add_typer(cli_memory.app, name="memory")
-app.add_typer(cli_edits.quarantine, name="quarantine")
+START, LOGS, MEMORY, MODELS, SERVE, LOOK, LAB = (
+    "Start here",
+    "Logs in, and out again",
+    "Memory",
+    "Models",
+    "Serving",
+    "What is there, and where it came from",
+    "Laboratory",
+)
+for _panel, _commands in {
+    START: {"demo": cli_lab.demo},
+    LOGS: {
+        "import": cli_import.import_logs,
+        "label": cli_label.label,
+        "scan": cli_scan.scan,
+        "remove": cli_cycles.remove,
+    },
+    MEMORY: {"recall": cli_recall.recall, "audit": cli_audit.audit},
+    MODELS: {
+        "train": cli_cycles.train,
+        "champion": cli_models.show_champion,
+        "promote": cli_models.promote,
+        "rollback": cli_models.rollback,
+        "export": cli_models.export,
+        "gc": cli_models.collect_garbage,
+    },
+    SERVE: {"serve": cli_serve.serve, "fit-router": cli_serve.fit_router},
+    LOOK: {"status": cli_query.show_status, "lineage": cli_cycles.lineage, "sql": cli_query.query_sql},
+    LAB: {"study": cli_studies.study, "bench": cli_bench.bench, "pretrain": cli_lab.pretrain},
+}.items():
+    for _name, _function in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_function)
+app.add_typer(cli_memory.app, name="memory", rich_help_panel=MEMORY)
+app.add_typer(cli_edits.quarantine, name="quarantine", rich_help_panel=MEMORY)
+app.add_typer(cli_serve.key, name="key", rich_help_panel=SERVE)
 
-app.command("import")(cli_import.import_logs)
-app.command("scan")(cli_scan.scan)
-app.command("label")(cli_label.label)
-app.command("serve")(cli_serve.serve)
-app.command("fit-router")(cli_serve.fit_router)
-app.add_typer(cli_serve.key, name="key")
 
-
-@app.command("run")
+@app.command("run", rich_help_panel=START)
 def run_pipeline(
     logs: Annotated[
         Path | None, typer.Argument(help="Logs to import first; undated ones are spread over 14 days.")
@@ -145,7 +155,7 @@ def _print_report(summary: Any) -> None:
     print(f"\nreport: {summary.report_path}")
 
 
-@app.command("base")
+@app.command("base", rich_help_panel=MODELS)
 def pin_base(as_json: AsJson = False) -> None:
     """Pin this warehouse's base model: SYNDE_BASE_MODEL, or a small one built from the `train` tasks of the first days.
 
@@ -164,7 +174,7 @@ def pin_base(as_json: AsJson = False) -> None:
         print(f"base {header.info['name']} {header.content_hash[:16]} {header.counts or ''}")
 
 
-@app.command("doctor")
+@app.command("doctor", rich_help_panel=START)
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation and this home: packages, paths, base, embedder, disk, Dagster, server; with remedies.
 
@@ -183,7 +193,7 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if told["ok"] else 1)
 
 
-@app.command("ui")
+@app.command("ui", rich_help_panel=START)
 def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""
     import os
