@@ -21,6 +21,9 @@ def serve(
         str | None, typer.Option(help="router (decides for each task), dual, context, weights or none.")
     ] = None,
     no_log: Annotated[bool, typer.Option("--no-log", help="Keep no logs of what was answered.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell each answer on stderr: trace, layers, reason, tokens, time.")
+    ] = False,
 ) -> None:
     """Answer OpenAI clients with the champion and the memory, and log every execution.
 
@@ -33,6 +36,7 @@ def serve(
     What was answered lands as logs of the source `served` (with a key: `served-NAME`). Such logs are not learned from
     until the settings trust it: {"memory": {"trust": {"served": 1}}} in settings.json of SYNDE_HOME.
     """
+    import logging
     import signal
 
     import uvicorn
@@ -41,6 +45,8 @@ def serve(
     from synde_pipeline.serving.running import app_of
     from synde_pipeline.settings import Settings
 
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("synde.serving").setLevel(logging.INFO if verbose else logging.WARNING)
     settings = load()
     given: dict[str, Any] = {"upstream_url": upstream, "upstream_model": upstream_model, "layers": layers}
     given = {name: value for name, value in given.items() if value is not None} | ({"log": False} if no_log else {})

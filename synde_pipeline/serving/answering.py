@@ -1,6 +1,8 @@
 """One request, from its words to its answer: find its trace, ask memory, decide, write, keep, and only then let go."""
 
 import asyncio
+import json
+import logging
 import re
 import time
 import uuid
@@ -24,6 +26,7 @@ from synde_pipeline.serving.weights import Loaded, Picked
 from synde_pipeline.serving.writing import Asked, Piece, Written
 from synde_pipeline.training.bank import NONE
 
+_LOG = logging.getLogger("synde.serving")
 _TRACE = re.compile(r"[\w.:-]{1,120}", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9][a-z0-9_]{0,40}")
 _SCOPE = re.compile(r"[a-z_]+:\S{1,120}")
@@ -95,17 +98,14 @@ class Work:
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """The answer as it grows; the last piece comes when it is kept."""
-        try:
-            async with aclosing(self.service.backend.write(self.asked)) as pieces:  # pyright: ignore[reportArgumentType]
-                async for piece in pieces:
-                    if isinstance(piece, Written):
-                        await self.keep(piece)
-                    yield piece
-        finally:
-            self.end()
+        async with aclosing(self.service.backend.write(self.asked)) as pieces:  # pyright: ignore[reportArgumentType]
+            async for piece in pieces:
+                if isinstance(piece, Written):
+                    await self.keep(piece)
+                yield piece
 
     def end(self) -> None:
-        """Let go of what the answer needed."""
+        """Let go of what the answer needed; whoever called `begin` has to."""
         self.trace.n_running -= 1
         if self.loaded is not None and self.service.weights is not None:
             self.service.weights.release(self.loaded)
@@ -117,7 +117,10 @@ class Work:
         used = usage(written.prompt_tokens, written.completion_tokens)
         tokens = {"prompt": used["prompt_tokens"], "completion": used["completion_tokens"]}
         tokens["context"] = written.context_tokens
-        service.metrics.answered(self.decision.layers, tokens, time.monotonic() - self.started)
+        seconds = time.monotonic() - self.started
+        service.metrics.answered(self.decision.layers, tokens, seconds)
+        told = {"id": self.id, "trace": self.trace.uid, **self.headers, **tokens, "seconds": round(seconds, 3)}
+        _LOG.info("%s", json.dumps(told))
         if not service.settings.serving.log:
             return
         at = service.clock()

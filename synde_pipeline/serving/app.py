@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -124,19 +125,25 @@ async def _answered(
     limits = service.settings.serving
     _check_room(request, service)
     request.app.state.n_in_work += 1
+    is_handed_on = False
     try:
         work = await begin(service, caller_of(request), asked, request.headers, is_text=is_text)
         if asked.stream:
-            return StreamingResponse(
-                _events(request, chunks(work), limits.timeout_s), media_type="text/event-stream", headers=work.headers
-            )
-        async with asyncio.timeout(limits.timeout_s):
-            written = await _last(request, work)
+            events = _events(request, work, chunks(work), limits.timeout_s)
+            # Begun here: what was never begun would never be ended either, were the client gone by now.
+            is_handed_on = True
+            first = await anext(events)
+            return StreamingResponse(_behind(first, events), media_type="text/event-stream", headers=work.headers)
+        try:
+            async with asyncio.timeout(limits.timeout_s):
+                written = await _last(request, work)
+        finally:
+            work.end()
         return JSONResponse(whole(work, written), headers=work.headers)
     except TimeoutError as error:
         raise ApiError(504, f"no answer within {limits.timeout_s:g} s; ask for fewer tokens") from error
     finally:
-        if not asked.stream:
+        if not is_handed_on:
             request.app.state.n_in_work -= 1
 
 
@@ -175,19 +182,33 @@ async def _last(request: Request, work: Work) -> Written:
     return written
 
 
-async def _events(request: Request, parts: AsyncIterator[dict[str, Any]], timeout_s: float) -> AsyncIterator[str]:
+async def _events(
+    request: Request, work: Work, parts: AsyncIterator[dict[str, Any]], timeout_s: float
+) -> AsyncIterator[str]:
     """A stream of server-sent events; an error after its beginning is its last event."""
+    until = time.monotonic() + timeout_s
     try:
-        async with asyncio.timeout(timeout_s), aclosing(parts):  # pyright: ignore[reportArgumentType]
-            async for part in parts:
+        async with aclosing(parts):  # pyright: ignore[reportArgumentType]
+            while True:
+                part = await asyncio.wait_for(anext(parts), until - time.monotonic())
                 yield f"data: {json.dumps(part, ensure_ascii=False)}\n\n"
+    except StopAsyncIteration:
         yield "data: [DONE]\n\n"
     except ApiError as error:
         yield f"data: {json.dumps(error.body)}\n\n"
     except TimeoutError:
         yield f"data: {json.dumps(ApiError(504, f'no answer within {timeout_s:g} s').body)}\n\n"
     finally:
+        work.end()
         request.app.state.n_in_work -= 1
+
+
+async def _behind(first: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Events, the first of which is there."""
+    async with aclosing(events):  # pyright: ignore[reportArgumentType]
+        yield first
+        async for event in events:
+            yield event
 
 
 async def _chat_chunks(work: Work) -> AsyncIterator[dict[str, Any]]:
