@@ -12,6 +12,8 @@ pytestmark = needs_shared
 QUICK = {"SYNDE_PRETRAIN_STEPS": "20", "SYNDE_TRAINING_EPOCHS": "1", "SYNDE_WINDOW": "512"}
 FOLDERS = ("tau-bench", "tau2-bench")
 
+pytestmark = pytest.mark.slow  # five minutes: a base and adapters from 432 runs
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Path:
