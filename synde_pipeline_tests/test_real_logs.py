@@ -7,12 +7,10 @@ import pytest
 from synde_pipeline_tests.helpers import SHARED, needs_shared, synde, synde_json
 from synde_pipeline_tests.leaks import found_leaks, leaked_texts, stored_texts
 
-pytestmark = needs_shared
+pytestmark = [needs_shared, pytest.mark.slow]  # five minutes: a base and adapters from 432 runs
 
 QUICK = {"SYNDE_PRETRAIN_STEPS": "20", "SYNDE_TRAINING_EPOCHS": "1", "SYNDE_WINDOW": "512"}
 FOLDERS = ("tau-bench", "tau2-bench")
-
-pytestmark = pytest.mark.slow  # five minutes: a base and adapters from 432 runs
 
 
 @pytest.fixture(scope="module")
