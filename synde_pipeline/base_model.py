@@ -180,14 +180,20 @@ def pinned_folder(warehouse: Warehouse) -> Path:
 def load_folder(folder: Path, header: Header) -> Base:
     """Load model and tokenizer of a folder: float32, no remote code, safetensors only."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     quiet_transformers()
     model = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
     )
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    return Base(model.eval(), tokenizer, header)
+    return Base(model.eval(), load_tokenizer(folder), header)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder alone."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
 
 
 def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -17,6 +17,9 @@ def serve(
         str | None, typer.Option(help="An OpenAI-compatible server that writes the answers, for example vLLM.")
     ] = None,
     upstream_model: Annotated[str | None, typer.Option(help="Its model; left out: the client's.")] = None,
+    upstream_adapters: Annotated[
+        bool, typer.Option("--upstream-adapters", help="It has our adapters, under the names of `synde export`.")
+    ] = False,
     layers: Annotated[
         str | None, typer.Option(help="router (decides for each task), dual, context, weights or none.")
     ] = None,
@@ -50,6 +53,7 @@ def serve(
     settings = load()
     given: dict[str, Any] = {"upstream_url": upstream, "upstream_model": upstream_model, "layers": layers}
     given = {name: value for name, value in given.items() if value is not None} | ({"log": False} if no_log else {})
+    given |= {"upstream_adapters": True} if upstream_adapters else {}
     values = settings.model_dump()
     values["serving"] |= given
     settings = _checked(Settings, values)

@@ -184,6 +184,7 @@ ENVIRONMENT = {
     "SYNDE_BENCHMARK_TASKS": ("benchmarks", "max_tasks"),
     "SYNDE_UPSTREAM_URL": ("serving", "upstream_url"),
     "SYNDE_UPSTREAM_MODEL": ("serving", "upstream_model"),
+    "SYNDE_UPSTREAM_ADAPTERS": ("serving", "upstream_adapters"),
     "SYNDE_SERVE_LAYERS": ("serving", "layers"),
     "SYNDE_SERVE_DOMAIN": ("serving", "domain"),
     "SYNDE_SERVE_LOG": ("serving", "log"),

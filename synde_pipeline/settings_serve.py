@@ -19,6 +19,9 @@ class ServingConfig(Config):
     """Name of its model; empty hands on what the client asks for; `SYNDE_UPSTREAM_MODEL`."""
     upstream_key_variable: str = "SYNDE_UPSTREAM_KEY"
     """Environment variable that holds its key."""
+    upstream_adapters: bool = False
+    """Whether it has our adapters, loaded under the names of `synde export --as adapters` on the pinned base; they are
+    asked through its `/completions`, with the very tokens of training (vLLM); `SYNDE_UPSTREAM_ADAPTERS`."""
     layers: Layers = "router"
     """What answers: the router decides for each task, or always the same; `SYNDE_SERVE_LAYERS`."""
     domain: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_]{0,40}$")

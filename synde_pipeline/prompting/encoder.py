@@ -102,6 +102,10 @@ class PromptEncoder:
         """
         return self._layout.read(ids, tools, is_whole=is_whole)
 
+    def written(self, text: str) -> list[int]:
+        """Tokens of a text that a model wrote, its control tokens too."""
+        return self._texts.trusted(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of tokens, without control tokens."""
         return self._texts.decode(ids)

@@ -18,11 +18,11 @@ from synde_pipeline.models.route import Route
 from synde_pipeline.records import content_hash
 from synde_pipeline.serving.api import ApiError, ChatRequest, usage
 from synde_pipeline.serving.chats import Chat, Raw, read_chat
+from synde_pipeline.serving.choice import Chooser, Picked
 from synde_pipeline.serving.journal import Answer
 from synde_pipeline.serving.keys import Caller
 from synde_pipeline.serving.service import Service
 from synde_pipeline.serving.traces import Found, Trace
-from synde_pipeline.serving.weights import Loaded, Picked
 from synde_pipeline.serving.writing import Asked, Piece, Written
 from synde_pipeline.training.bank import NONE
 
@@ -76,7 +76,7 @@ class Work:
     trace: Trace
     decision: Decision
     evidence: Evidence
-    loaded: Loaded | None
+    loaded: Chooser | None
     model: str
     """Of the request."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
@@ -107,8 +107,8 @@ class Work:
     def end(self) -> None:
         """Let go of what the answer needed; whoever called `begin` has to."""
         self.trace.n_running -= 1
-        if self.loaded is not None and self.service.weights is not None:
-            self.service.weights.release(self.loaded)
+        if self.loaded is not None:
+            self.loaded.release()
             self.loaded = None
 
     async def keep(self, written: Written) -> None:
@@ -173,7 +173,7 @@ async def begin(
         chat = await asyncio.to_thread(read_chat, messages)
     except InputError as error:
         raise ApiError(400, str(error), param="messages") from error
-    version = await asyncio.to_thread(service.version, request.model) if service.weights else None
+    version = await asyncio.to_thread(service.version_for, request.model) if service.weights else None
     loaded = await asyncio.to_thread(service.weights.acquire, version) if service.weights and version else None
     try:
         task_id = _task_id(words, found, chat)
@@ -187,8 +187,8 @@ async def begin(
             new = Trace(await service.new_uid(caller, words.trace), about, opened)
             trace = service.traces.open(new) if service.settings.serving.log else new
     except BaseException:
-        if loaded is not None and service.weights is not None:
-            service.weights.release(loaded)
+        if loaded is not None:
+            loaded.release()
         raise
     trace.n_running += 1
     memory = tuple(evidence.memory.items) if decision.layers in ("context", "dual") else ()
@@ -212,7 +212,7 @@ def _task_id(words: Words, found: Found, chat: Chat) -> str:
     return f"agent:{words.domain}:{content_hash(chat.task)[:16]}"
 
 
-def _decided(service: Service, query: Query, loaded: Loaded | None) -> tuple[Picked | None, Evidence, Decision]:
+def _decided(service: Service, query: Query, loaded: Chooser | None) -> tuple[Picked | None, Evidence, Decision]:
     memory = service.memory.current()
     answer = memory.answers([query])[0]
     picked = loaded.pick(Task(query.domain, query.scope, query.task)) if loaded else None

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, suppress
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any
 
 from synde_pipeline.base_model import Base, one_thread
 from synde_pipeline.prompting import PromptEncoder
-from synde_pipeline.records import REPLY
 from synde_pipeline.serving.api import ApiError, ChatRequest
 from synde_pipeline.serving.engine import Engine, Generation, Sampling
-from synde_pipeline.serving.writing import Asked, Deltas, Piece, Written
+from synde_pipeline.serving.writing import Asked, Deltas, Piece, Reader, Written
 from synde_pipeline.settings import Settings
 from synde_pipeline.training.machine import device_of
 
@@ -54,20 +53,19 @@ class Local:
     async def write(self, asked: Asked) -> AsyncIterator[Piece]:
         """Write one answer."""
         ids, n_context = await asyncio.to_thread(self._prompt, asked)
-        deltas, said, ending = Deltas(), list[int](), "stop"
-        told: _Told | None = None
+        deltas, said, ending, reader = Deltas(), list[int](), "stop", Reader(self.encoder, asked)
         async with aclosing(self._tokens(ids, asked)) as tokens:
             async for found in tokens:
                 if isinstance(found, str):
                     ending = found
                     break
                 said += found
-                told = self._told(asked, said, is_whole=False)
+                told = reader.so_far(said)
                 if told and asked.request.stream and (delta := deltas.grown(told.tool, told.text)):
                     yield delta
                 if told and told.is_cut:
                     break
-        told = self._told(asked, said, is_whole=True)
+        told = reader.whole(said)
         if asked.request.stream and (delta := deltas.grown(told.tool, told.text, is_whole=True)):
             yield delta
         ending = "stop" if told.is_cut else "tool_calls" if told.tool and ending == "stop" else ending
@@ -86,23 +84,6 @@ class Local:
             return self.encoder.text(chat.task)[-self._longest + 1 :], 0
         window = self.encoder.before_action(asked.domain, chat.task, asked.memory, chat.steps, chat.unread)
         return window.ids, window.n_context_tokens
-
-    @overload
-    def _told(self, asked: Asked, said: list[int], *, is_whole: Literal[True]) -> "_Told": ...
-    @overload
-    def _told(self, asked: Asked, said: list[int], *, is_whole: Literal[False]) -> "_Told | None": ...
-    def _told(self, asked: Asked, said: list[int], *, is_whole: bool) -> "_Told | None":
-        """What tokens say to the client, so far; None while it cannot be told what they will be."""
-        tools, stops = asked.request.tool_names, asked.request.stops
-        if asked.is_text:
-            return _Told("", *_until(self.encoder.decode(said), stops))
-        reading = self.encoder.read(said, tools, is_whole=is_whole)
-        if reading is None:
-            return _Told("", *_until(self.encoder.decode(said).strip(), stops)) if is_whole else None
-        if reading.tool in tools:
-            return _Told(reading.tool, reading.arguments, is_cut=False, reasoning=reading.reasoning)
-        text = reading.arguments if reading.tool == REPLY else f"{reading.tool} {reading.arguments}".strip()
-        return _Told("", *_until(text, stops), reasoning=reading.reasoning)
 
     # -- tokens -------------------------------------------------------------------------------------------------
 
@@ -143,24 +124,6 @@ class Local:
                     return
         finally:
             generation.is_cancelled = True
-
-
-class _Told(NamedTuple):
-    """What tokens say to a client."""
-
-    tool: str
-    """That is called; empty for a reply."""
-    text: str
-    """The reply, or the call's arguments."""
-    is_cut: bool
-    """Whether a stop of the client's ends it."""
-    reasoning: str = ""
-
-
-def _until(text: str, stops: list[str]) -> tuple[str, bool]:
-    """A text up to the first of the stops, and whether there was one."""
-    at = min((found for stop in stops if (found := text.find(stop)) >= 0), default=-1)
-    return (text, False) if at < 0 else (text[:at], True)
 
 
 def _longest(model: Any) -> int:

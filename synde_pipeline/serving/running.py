@@ -6,13 +6,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from synde_pipeline.base_model import ARTEFACT, load, pin_given
+from synde_pipeline.base_model import ARTEFACT, load, load_tokenizer, pin_given, pinned, pinned_folder
 from synde_pipeline.errors import BaseModelError, InputError
+from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.serving.app import create_app
+from synde_pipeline.serving.choice import Named, Versions
 from synde_pipeline.serving.keys import Doorkeeper, read_keys
 from synde_pipeline.serving.local import Local
+from synde_pipeline.serving.remote import RemoteChampion
 from synde_pipeline.serving.service import Clock, Service
+from synde_pipeline.serving.upstream import Upstream
 from synde_pipeline.serving.weights import Weights
+from synde_pipeline.serving.writing import Backend
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
 
@@ -52,9 +57,7 @@ def app_of(settings: Settings, host: str = "127.0.0.1", clock: Clock | None = No
 
     async def make() -> Service:
         if prepared is None:
-            from synde_pipeline.serving.upstream import Upstream
-
-            return Service(settings, Upstream(settings.serving), None, **words)
+            return Service(settings, *await asyncio.to_thread(_upstream, settings), **words)
         local = await asyncio.to_thread(Local, prepared, settings)
         weights = Weights(Warehouse(settings.warehouse), prepared, local.engine, settings.models)
         service = Service(settings, local, weights, **words)
@@ -63,6 +66,16 @@ def app_of(settings: Settings, host: str = "127.0.0.1", clock: Clock | None = No
         return service
 
     return create_app(make, Doorkeeper(settings.home, is_loopback(host)))
+
+
+def _upstream(settings: Settings) -> tuple[Backend, Versions | None]:
+    """Another server, and which adapters of ours it has."""
+    if not settings.serving.upstream_adapters:
+        return Upstream(settings.serving), None
+    warehouse = Warehouse(settings.warehouse)
+    encoder = PromptEncoder(load_tokenizer(pinned_folder(warehouse)), settings.prompt)
+    named = Named(warehouse, pinned(warehouse).content_hash, settings.models)
+    return RemoteChampion(settings.serving, encoder), named
 
 
 def _local(settings: Settings) -> Any:

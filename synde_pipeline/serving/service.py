@@ -18,13 +18,13 @@ from synde_pipeline.logs.labels import LabelRow
 from synde_pipeline.memory.live import LiveMemory
 from synde_pipeline.models.registry import Champion, champion
 from synde_pipeline.serving.api import ApiError, Feedback
+from synde_pipeline.serving.choice import Chooser, Versions
 from synde_pipeline.serving.filing import KEPT, file_closed, label_of, recovered
 from synde_pipeline.serving.journal import OPEN, Journal
 from synde_pipeline.serving.keys import FOLDER, Caller
 from synde_pipeline.serving.metrics import Metrics
 from synde_pipeline.serving.traces import OpenTraces, Trace
 from synde_pipeline.serving.versions import Version, champion_version, version_named
-from synde_pipeline.serving.weights import Loaded, Weights
 from synde_pipeline.serving.writing import Backend
 from synde_pipeline.settings import Settings
 from synde_pipeline.storage import Warehouse
@@ -44,8 +44,8 @@ class Service:
 
     settings: Settings
     backend: Backend
-    weights: Weights | None
-    """None where another server writes the answers."""
+    weights: Versions | None
+    """None where another server writes the answers and has no adapters of ours."""
     clock: Clock = _now
     traces: OpenTraces = field(default_factory=OpenTraces)
     metrics: Metrics = field(default_factory=Metrics)
@@ -58,7 +58,7 @@ class Service:
         self.memory = LiveMemory(self.warehouse, self.settings.memory)
         self.journal = Journal(self.settings.home / FOLDER / "journal.sqlite")
         self.champion: Champion = champion(self.warehouse)
-        self._held: Loaded | None = None
+        self._held: Chooser | None = None
         self._filing = asyncio.Lock()
         self._beside: asyncio.Task[None] | None = None
 
@@ -114,7 +114,7 @@ class Service:
                 loaded = await asyncio.to_thread(self.weights.acquire, champion_version(known))
                 before, self._held = self._held, loaded
                 if before is not None:
-                    self.weights.release(before)
+                    before.release()
             self.metrics.swapped(is_swap=not is_first and known.hash != self.champion.hash)
             self.champion, self.problem = known, ""
         except (SyndeError, OSError) as error:
@@ -124,12 +124,14 @@ class Service:
                 _LOG.error("the new champion is not served: %s", error)
             self.problem = str(error)
 
-    def version(self, name: str) -> Version:
-        """The version that a request names.
+    def version_for(self, name: str) -> Version:
+        """The version that a request names; whatever another server's model is called, the champion helps it.
 
         Raises:
             ApiError: there is none.
         """
+        if self.backend.name != "local":
+            return champion_version(self.champion)
         found = version_named(self.warehouse, self.champion, name)
         if found is None:
             raise ApiError(404, f"there is no model {name!r}; expected synde, or one of GET /v1/models", param="model")

@@ -6,7 +6,8 @@ they may hold its key.
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import httpx2
@@ -43,27 +44,32 @@ class Upstream:
 
     async def write(self, asked: Asked) -> AsyncIterator[Piece]:
         """Ask for a stream and hand it on; it is asked for also where the client wants the whole at once."""
-        route = "completions" if asked.is_text else "chat/completions"
-        url = f"{str(self._config.upstream_url).rstrip('/')}/{route}"
         whole = _Whole()
+        route = "completions" if asked.is_text else "chat/completions"
+        async with aclosing(self.events(route, self._words(asked))) as events:
+            async for event in events:
+                delta = whole.take(event)
+                if delta and asked.request.stream:
+                    yield delta
+        if whole.ending is None:
+            raise ApiError(502, "the upstream's answer broke off")
+        yield Written(whole.message, whole.ending, whole.prompt_tokens, whole.completion_tokens)
+
+    async def events(self, route: str, words: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of a streamed answer; ApiError where there is none."""
+        url = f"{str(self._config.upstream_url).rstrip('/')}/{route}"
         try:
-            async with self._client.stream("POST", url, json=self._words(asked)) as response:
+            async with self._client.stream("POST", url, json=dict(words)) as response:
                 if response.status_code != 200:
                     await response.aread()
                     raise ApiError(_status(response.status_code), f"the upstream answered {response.status_code}")
                 async for line in response.aiter_lines():
-                    if (event := _event(line)) is None:
-                        continue
-                    delta = whole.take(event)
-                    if delta and asked.request.stream:
-                        yield delta
+                    if (event := _event(line)) is not None:
+                        yield event
         except httpx2.TimeoutException as error:
             raise ApiError(504, f"the upstream did not answer within {self._config.timeout_s:g} s") from error
         except httpx2.HTTPError as error:
             raise ApiError(502, f"the upstream cannot be reached ({type(error).__name__})") from error
-        if whole.ending is None:
-            raise ApiError(502, "the upstream's answer broke off")
-        yield Written(whole.message, whole.ending, whole.prompt_tokens, whole.completion_tokens)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -9,52 +9,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from synde_pipeline.base_model import Base
 from synde_pipeline.errors import SyndeError
-from synde_pipeline.models.bank import keys_of, read_bank, router_of, served_rows
+from synde_pipeline.models.bank import read_bank
 from synde_pipeline.models.compose import Entry
 from synde_pipeline.models.decide import Decider
-from synde_pipeline.models.limits import limits_of
 from synde_pipeline.models.registry import Served, model_that_lies_there
-from synde_pipeline.models.route import Asked, Route, Router, keys_by_domain
+from synde_pipeline.models.route import Asked
 from synde_pipeline.models.serve_as import MERGED, cat_adapter, read_ledger
+from synde_pipeline.serving.choice import Choice, Picked, choice_of
 from synde_pipeline.serving.engine import Engine, Slot
 from synde_pipeline.serving.versions import Version
 from synde_pipeline.settings_slow import ModelsConfig
 from synde_pipeline.storage import Warehouse
 from synde_pipeline.training.bank import NONE, AdapterBank
-from synde_pipeline.training.cycles import cycles
 from synde_pipeline.training.lora import AdapterWeights
-
-_UNKNOWN = Route(NONE, "unknown")
-
-
-class Picked(NamedTuple):
-    """Where a task goes in a version."""
-
-    route: Route
-    name: str
-    """`cycle/folder` of a routed adapter, `cycle` of a domain's one model, empty for the base."""
-    slot: Slot | None
 
 
 @dataclass
 class Loaded:
     """A version whose adapters are on the model."""
 
-    version: Version
-    router: Router
-    names: list[str]
-    """Of the routed adapters, by their index."""
+    choice: Choice
     routed: AdapterBank | None
     whole: AdapterBank | None
     """One exact adapter for each domain that is served so."""
-    domains: list[str]
-    """Of `whole`, by index."""
-    decider: Decider
-    """Weighs its adapters against memory."""
+    owner: "Weights"
     n_users: int = 0
 
     @property
@@ -62,18 +43,22 @@ class Loaded:
         """All that has to be taken off the model in the end."""
         return [bank for bank in (self.routed, self.whole) if bank is not None]
 
+    @property
+    def decider(self) -> Decider:
+        """Weighs its adapters against memory."""
+        return self.choice.decider
+
     def pick(self, asked: Asked) -> Picked:
         """Choose the adapter of a task."""
-        if self.whole is not None and asked.domain in self.domains:
-            index = self.domains.index(asked.domain)
-            name = self.version.served[asked.domain].cycle
-            return Picked(Route(index, "scope"), name, Slot(self.whole, index))
-        if self.routed is None:
-            return Picked(_UNKNOWN, "", None)
-        route = self.router.routes([asked])[0]
-        if route.index == NONE:
-            return Picked(route, "", None)
-        return Picked(route, self.names[route.index], Slot(self.routed, route.index))
+        picked = self.choice.pick(asked)
+        bank = self.whole if asked.domain in self.choice.domains else self.routed
+        if picked.route.index == NONE or bank is None:
+            return picked
+        return picked._replace(slot=Slot(bank, picked.route.index))
+
+    def release(self) -> None:
+        """It is needed no more here; others may use it."""
+        self.owner.release(self)
 
 
 @dataclass
@@ -133,7 +118,7 @@ class Weights:
             loaded.n_users -= 1
             is_over = loaded.n_users == 0
             if is_over:
-                self._held.pop(_key(loaded.version), None)
+                self._held.pop(_key(loaded.choice.version), None)
         if is_over:
             self._take_off(loaded)
 
@@ -148,13 +133,9 @@ class Weights:
             return
 
     def _load(self, version: Version) -> Loaded:
-        rows = [
-            row for served in version.served.values() for row in served_rows(self.warehouse, served, self.base.hash)
-        ]
-        routed = read_bank(self.warehouse, rows)
-        domains = [domain for domain, served in version.served.items() if served.kind != "bank"]
-        whole = [self._whole(version.served[domain]) for domain in domains]
-        router = router_of(self.warehouse, rows, self.config)
+        choice = choice_of(self.warehouse, version, self.base.hash, self.config)
+        routed = read_bank(self.warehouse, choice.rows)
+        whole = [self._whole(version.served[domain]) for domain in choice.domains]
 
         def work() -> tuple[AdapterBank | None, AdapterBank | None]:
             first = _bank(self.base, routed)
@@ -165,12 +146,8 @@ class Weights:
                     first.remove()
                 raise
 
-        names = [f"{row.cycle}/{row.folder}" for row in rows]
         first, second = self.engine.call(work).result()
-        keys = keys_by_domain(keys_of(self.warehouse, rows))
-        limits = limits_of(self.warehouse, version.served)
-        trained = {cycle.key: cycle.last_day for cycle in cycles(self.warehouse)}
-        return Loaded(version, router, names, first, second, domains, Decider(keys, trained, limits))
+        return Loaded(choice, first, second, self)
 
     def _whole(self, served: Served) -> AdapterWeights:
         remedy = f"evaluate cycle {served.cycle} again, or roll back"

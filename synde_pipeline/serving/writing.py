@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from synde_pipeline.records import MemoryItem
+from synde_pipeline.prompting import PromptEncoder, Said
+from synde_pipeline.records import REPLY, MemoryItem
 from synde_pipeline.serving.api import ChatRequest, call
 from synde_pipeline.serving.chats import Chat
-from synde_pipeline.serving.weights import Picked
+from synde_pipeline.serving.choice import Picked
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,53 @@ class Deltas:
         if reasoning:
             found["reasoning_content"] = reasoning
         return found | ({"tool_calls": [call(self.call_id, tool, text)]} if tool else {})
+
+
+class Told(NamedTuple):
+    """What tokens say to a client."""
+
+    tool: str
+    """That is called; empty for a reply."""
+    text: str
+    """The reply, or the call's arguments."""
+    is_cut: bool
+    """Whether a stop of the client's ends it."""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads what a model of ours writes."""
+
+    encoder: PromptEncoder
+    asked: Asked
+
+    def so_far(self, said: Sequence[int]) -> Told | None:
+        """What a part says; None while it cannot be told what it will be."""
+        if self.asked.is_text:
+            return self._text(said)
+        reading = self.encoder.read(said, self.asked.request.tool_names, is_whole=False)
+        return self._action(reading) if reading else None
+
+    def whole(self, said: Sequence[int]) -> Told:
+        """What all of it says: a call, or a reply where it names no tool that may be called."""
+        if self.asked.is_text:
+            return self._text(said)
+        reading = self.encoder.read(said, self.asked.request.tool_names)
+        return self._action(reading) if reading else self._text(said)
+
+    def _text(self, said: Sequence[int]) -> Told:
+        text = self.encoder.decode(said)
+        return Told("", *until(text if self.asked.is_text else text.strip(), self.asked.request.stops))
+
+    def _action(self, reading: Said) -> Told:
+        if reading.tool in self.asked.request.tool_names:
+            return Told(reading.tool, reading.arguments, is_cut=False, reasoning=reading.reasoning)
+        text = reading.arguments if reading.tool == REPLY else f"{reading.tool} {reading.arguments}".strip()
+        return Told("", *until(text, self.asked.request.stops), reasoning=reading.reasoning)
+
+
+def until(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """A text up to the first of the stops, and whether there was one."""
+    at = min((found for stop in stops if (found := text.find(stop)) >= 0), default=-1)
+    return (text, False) if at < 0 else (text[:at], True)
