@@ -247,6 +247,7 @@ _ROUTES: list[tuple[str, Callable[..., Awaitable[Response]], list[str]]] = [
     ("/v1/chat/completions", chat_completions, ["POST"]),
     ("/v1/completions", text_completions, ["POST"]),
     ("/v1/models", beside.list_models, ["GET"]),
+    ("/v1/models/{name:path}", beside.show_model, ["GET"]),
     ("/recall", beside.recall, ["POST"]),
     ("/feedback", beside.feedback, ["POST"]),
     ("/traces/{name}/close", beside.close_trace, ["POST"]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -15,13 +16,25 @@ from synde_pipeline.serving.versions import base_version, champion_version, past
 
 async def list_models(request: Request) -> Response:
     """`GET /v1/models`: the champion, the base, and what was served before, with their lineage."""
+    return JSONResponse(await _models(request))
+
+
+async def show_model(request: Request, name: str) -> Response:
+    """`GET /v1/models/{id}`: one of them."""
+    found = next((one for one in (await _models(request))["data"] if one["id"] == name), None)
+    if found is None:
+        raise ApiError(404, f"there is no model {name!r:.100}; expected one of GET /v1/models")
+    return JSONResponse(found)
+
+
+async def _models(request: Request) -> dict[str, Any]:
     service = service_of(request)
-    if service.weights is None:
+    if service.backend.name != "local":
         versions = [champion_version(service.champion)]
     else:
         past = await asyncio.to_thread(past_versions, service.warehouse, service.champion)
         versions = [champion_version(service.champion), *past, base_version()]
-    return JSONResponse(models([(one.name, one.lineage) for one in versions], int(time.time())))
+    return models([(one.name, one.lineage) for one in versions], int(time.time()))
 
 
 async def recall(request: Request) -> Response:

@@ -139,7 +139,7 @@ class OpenTraces:
         elif not n_known and is_there:
             chain = len(trace.chains)
         if is_there and n_known:
-            self._heads[trace.chains[chain].head].remove((trace, chain))
+            self._forget(trace, chain)
         held = trace.add(chain, n_known, messages[n_known:], answer, at)
         self._heads[held.head].append((trace, chain))
         return Found(trace, chain, n_known)
@@ -147,12 +147,17 @@ class OpenTraces:
     def close(self, trace: Trace) -> None:
         """Forget a trace."""
         self.by_uid.pop(trace.uid, None)
-        for number, chain in enumerate(trace.chains):
-            held = self._heads.get(chain.head, [])
-            if (trace, number) in held:
-                held.remove((trace, number))
-            if not held:
-                self._heads.pop(chain.head, None)
+        for number in range(len(trace.chains)):
+            self._forget(trace, number)
+
+    def _forget(self, trace: Trace, number: int) -> None:
+        """Nothing goes on behind a chain's head any more."""
+        head = trace.chains[number].head
+        left = [one for one in self._heads.get(head, ()) if one != (trace, number)]
+        if left:
+            self._heads[head] = left
+        else:
+            self._heads.pop(head, None)
 
     def idle(self, since: datetime) -> Iterable[Trace]:
         """Traces that nobody has asked anything in since a time, and that nobody waits for."""

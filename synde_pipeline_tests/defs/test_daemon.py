@@ -15,6 +15,7 @@ import pytest
 
 from synde_pipeline.defs.automation import DAILY_ASSETS
 from synde_pipeline.defs.instance import PID_TAG
+from synde_pipeline.models.registry import champion
 from synde_pipeline.storage import Warehouse
 from synde_pipeline_tests.defs.dev_server import DevServer, dev_server, wait_until
 from synde_pipeline_tests.defs.small import days_from, freeze_two_cycles, listing, logs_of
@@ -145,6 +146,28 @@ def test_the_eval_report_shows_its_plot_inline(trained: Lab, page: Any, shots: P
     page.screenshot(path=shots / "eval-report.png")
     plot.screenshot(path=shots / "eval-report-plot.png")
     assert min(drawn) > 0
+
+
+def test_a_merged_models_adapters_are_a_table(trained: Lab, page: Any, shots: Path):
+    page.goto(f"{trained.server.url}/assets/merged_models?view=partitions&partition={CYCLE}")
+    row = page.locator("tr", has_text="adapter_versions").first
+    row.scroll_into_view_if_needed()
+    row.get_by_role("button").first.click()
+    page.get_by_text(CYCLE, exact=True).first.wait_for()
+    page.wait_for_timeout(500)
+    page.screenshot(path=shots / "merged-model.png")
+    (held,) = trained.warehouse.header("merged_models", CYCLE).info["adapters"]
+    assert held["adapter"] in page.content()
+
+
+def test_a_candidate_that_did_not_pass_is_a_check_with_its_reason(trained: Lab, page: Any, shots: Path):
+    (decision,) = champion(trained.warehouse).history
+    assert not decision.accepted
+    page.goto(f"{trained.server.url}/assets/promoted_model?view=checks&checkDetail=candidate_passed_the_gate")
+    page.get_by_text("candidate_passed_the_gate").first.wait_for()
+    page.get_by_text(decision.reason[:40]).first.wait_for()
+    page.wait_for_timeout(500)
+    page.screenshot(path=shots / "gate-check.png")
 
 
 def test_a_cycle_whose_server_was_killed_is_trained_after_a_restart(home: Path, warehouse: Warehouse, tmp_path: Path):

@@ -101,6 +101,10 @@ def test_without_keys_foreign_hosts_and_pages_are_refused(server):
 def test_models_are_listed_with_their_lineage(server):
     found = {model.id: model for model in server.client().models.list()}
     assert set(found) == {"synde", "synde:base"}
+    assert server.client().models.retrieve("synde").lineage == found["synde"].lineage
+    with pytest.raises(openai.NotFoundError):
+        server.client().models.retrieve("other")
+    assert server.get("/nowhere").json()["error"]["type"] == "not_found_error"
     assert found["synde"].lineage == {"hash": found["synde"].lineage["hash"], "parent": None} | {
         "cycle": None,
         "adapters": [],

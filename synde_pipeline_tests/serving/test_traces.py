@@ -45,6 +45,7 @@ def test_an_agents_requests_are_one_trace_by_what_was_said_before():
     echoed = {**call("find"), "refusal": None, "annotations": [], "content": ""}  # as clients send it back
     second = ask(traces, [TASK, echoed, result("found")], {"role": "assistant", "content": "Done."})
     assert first is second
+    assert len(traces._heads) == 1  # of what was gone on behind nothing is kept
     found = [(step.state, step.tool, step.arguments, step.result) for step in second.steps()]
     assert found == [("", "find", "{}", "found"), ("found", "reply", "Done.", "")]
 
