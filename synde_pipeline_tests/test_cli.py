@@ -97,9 +97,9 @@ def start(home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "kills",
-    [pytest.param([9.0], id="once"), pytest.param([4.0 + k for k in range(20)], marks=pytest.mark.slow, id="x20")],
+    "kills", [pytest.param([9.0], id="once"), pytest.param([4.0 + k for k in range(20)], id="x20")]
 )
 def test_a_run_that_was_killed_goes_on_where_it_was_and_ends_the_same(kills, done, tmp_path):
     shutil.copytree(done / "warehouse" / "landing", tmp_path / "warehouse" / "landing")

@@ -25,6 +25,8 @@ from synde_pipeline_tests.models_for_tests import pin_tiny, tiny, tokenizer
 from synde_pipeline_tests.serving.process import serving, start
 from synde_pipeline_tests.serving.test_engine import greedy
 
+pytestmark = pytest.mark.slow
+
 
 class Remote(ThreadingHTTPServer):
     """The tiny base with adapters by name."""

@@ -117,6 +117,7 @@ def test_the_same_call_again_changes_nothing_and_says_so(lived):
     assert changed <= {"curve.png", "demo.html"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_lives_the_same_life_elsewhere(lived, tmp_path):
     again = demo(tmp_path, DAYS)
     assert again.state == lived[1].state
