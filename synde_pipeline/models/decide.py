@@ -50,11 +50,6 @@ class Evidence:
         """Whether there is an adapter for the task."""
         return self.route.index != NONE
 
-    @property
-    def memory_score(self) -> float | None:
-        """Cosine of the nearest item; None without items."""
-        return max((one.score for one in self.memory.shown), default=None)
-
 
 class Decision(NamedTuple):
     """Which layers answer, and why."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -70,12 +71,10 @@ class Work:
 
     service: Service
     caller: Caller
-    words: Words
     asked: Asked
     found: Found
     trace: Trace
     decision: Decision
-    evidence: Evidence
     loaded: Chooser | None
     model: str
     """Of the request."""
@@ -147,7 +146,13 @@ class Work:
             "decision": {"layers": self.decision.layers, "reason": self.decision.reason},
         }
         answer = Answer(self.id, self.trace.uid, seq, body)
-        await asyncio.wrap_future(service.journal.answered(answer, self.trace.about, at))
+        try:
+            await asyncio.wrap_future(service.journal.answered(answer, self.trace.about, at))
+        except sqlite3.Error as error:
+            # The journal lacks what memory has: what comes next is another execution, and this one lands as it is kept.
+            service.traces.close(self.trace)
+            said = f"the answer could not be kept ({error}); make room on the disk, or serve with --no-log"
+            raise ApiError(503, said) from error
 
     @property
     def model_name(self) -> str:
@@ -194,7 +199,7 @@ async def begin(
     memory = tuple(evidence.memory.items) if decision.layers in ("context", "dual") else ()
     uses = picked if decision.layers in ("weights", "dual") else None
     asked = Asked(request, messages, chat, words.domain, () if is_text else memory, uses, is_text)
-    return Work(service, caller, words, asked, found, trace, decision, evidence, loaded, request.model)
+    return Work(service, caller, asked, found, trace, decision, loaded, request.model)
 
 
 def _with_own(found: Found, messages: Sequence[Raw]) -> Sequence[Raw]:

@@ -72,7 +72,7 @@ async def _guarded(request: Request, go_on: Callable[[Request], Awaitable[Respon
         if path not in _OPEN:
             caller = state.doorkeeper.caller(request.headers)
             if isinstance(caller, str):
-                raise ApiError(401 if "key" in caller else 403, caller, code="invalid_api_key")
+                raise ApiError(401, caller, code="invalid_api_key")
             request.state.caller = caller
         response = await go_on(request)
     except ApiError as error:

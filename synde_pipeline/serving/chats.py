@@ -79,7 +79,8 @@ def fingerprints(owner: str, messages: Sequence[Raw]) -> list[str]:
 
 def _said(message: Raw) -> list[Any]:
     calls = []
-    for call in message.get("tool_calls") or ():
+    held = message.get("tool_calls")
+    for call in held if isinstance(held, list) else ():
         function = call.get("function") or {} if isinstance(call, Mapping) else {}
         name = function.get("name") if isinstance(function, Mapping) else None
         arguments = function.get("arguments") if isinstance(function, Mapping) else None

@@ -200,12 +200,14 @@ class Journal:
         """What work gives back, or its error, without a trace of it."""
         self._connection.execute("savepoint one")
         try:
-            return work(self._connection)
+            result = work(self._connection)
         except sqlite3.Error as error:
+            if not self._connection.in_transaction:  # a full disk ends the whole transaction
+                raise
             self._connection.execute("rollback to one")
-            return error
-        finally:
-            self._connection.execute("release one")
+            result = error
+        self._connection.execute("release one")
+        return result
 
 
 def _ignore(_: Any) -> None:

@@ -4,6 +4,7 @@ A task that has an adapter is asked through `/completions` with the tokens of it
 what it was trained on, to the token. All others go to the upstream as any client's would.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -43,7 +44,9 @@ class RemoteChampion(Upstream):
 
     async def _by_tokens(self, asked: Asked) -> AsyncIterator[Piece]:
         chat, encoder = asked.chat, self._encoder
-        window = encoder.before_action(asked.domain, chat.task, asked.memory, chat.steps, chat.unread)
+        window = await asyncio.to_thread(
+            encoder.before_action, asked.domain, chat.task, asked.memory, chat.steps, chat.unread
+        )
         deltas, reader, text, ending, used = Deltas(), Reader(encoder, asked), "", None, {}
         async with aclosing(self.events("completions", self._prompt(asked, window.ids))) as events:
             async for event in events:

@@ -5,17 +5,21 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from openai import AsyncOpenAI, OpenAI
 
 from synde_pipeline_tests.killing import hear_ctrl_c
+
+S = TypeVar("S", bound=ThreadingHTTPServer)
 
 
 def free_port() -> int:
@@ -92,6 +96,19 @@ def serving(home: Path, *words: str, **env: str) -> Iterator[Running]:
     finally:
         if running.process.poll() is None:
             running.stop()
+
+
+@contextmanager
+def listening(server: S) -> Iterator[S]:
+    """A small HTTP server of a test, in a thread for the time of a block."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def landed(home: Path) -> list[dict[str, Any]]:

@@ -139,6 +139,17 @@ def test_an_answer_that_cannot_be_kept_fails_alone(journal):
     assert [answer.id for answer in journal.answers("served:x")] == ["served:x/0", "served:x/9"]
 
 
+def test_on_a_full_disk_an_answer_is_refused_and_later_ones_are_kept(journal):
+    answered(journal, "served:x", 0)
+    (pages,) = journal._do(lambda c: c.execute("pragma page_count").fetchone()).result()
+    journal._do(lambda c: c.execute(f"pragma max_page_count = {pages}").fetchone()).result()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        answered(journal, "served:x", 1, "long " * 20_000)
+    journal._do(lambda c: c.execute("pragma max_page_count = 100000").fetchone()).result()
+    answered(journal, "served:x", 2)
+    assert [answer.id for answer in journal.answers("served:x")] == ["served:x/0", "served:x/2"]
+
+
 def test_old_answers_are_forgotten_and_open_ones_are_not(journal, warehouse):
     answered(journal, "served:old", 0)
     answered(journal, "served:open", 0)

@@ -5,8 +5,6 @@ The other server is a small real one: the tiny base with the exported adapters, 
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from synde_pipeline.training.lora import read
 from synde_pipeline_tests.helpers import DAY
 from synde_pipeline_tests.models.test_bank import trained
 from synde_pipeline_tests.models_for_tests import pin_tiny, tiny, tokenizer
-from synde_pipeline_tests.serving.process import serving, start
+from synde_pipeline_tests.serving.process import listening, serving, start
 from synde_pipeline_tests.serving.test_engine import greedy
 
 pytestmark = pytest.mark.slow
@@ -73,19 +71,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def remote(folder: Path) -> Iterator[Remote]:
-    server = Remote(folder)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
 def home(tmp_path) -> Path:
     warehouse = Warehouse(tmp_path / "home" / "warehouse")
@@ -104,7 +89,7 @@ def test_what_the_remote_champion_answers_is_what_the_local_one_does(home, tmp_p
         "max_tokens": 9,
         "extra_headers": {"x-synde-domain": "library", "x-synde-scope": "site:c"},
     }
-    with remote(tmp_path / "exported") as other:
+    with listening(Remote(tmp_path / "exported")) as other:
         url = f"http://127.0.0.1:{other.server_port}/v1"
         with serving(home, "--upstream", url, "--upstream-adapters") as server:
             raw = server.client().chat.completions.with_raw_response.create(**words)

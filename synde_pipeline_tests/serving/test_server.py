@@ -69,6 +69,7 @@ def test_a_stop_of_the_clients_ends_the_answer_before_it(server):
         ({"model": "gpt-4o"}, openai.NotFoundError, "there is no model 'gpt-4o'; expected synde"),
         ({"n": 2}, openai.BadRequestError, "one answer a request"),
         ({"tool_choice": "required", "tools": TOOLS}, openai.BadRequestError, "decides for itself"),
+        ({"messages": [{"role": "assistant", "tool_calls": 5}]}, openai.BadRequestError, "messages"),
         ({"messages": []}, openai.BadRequestError, "messages: List should have at least 1 item"),
         ({"temperature": 9}, openai.BadRequestError, "temperature: Input should be less than"),
         ({"extra_headers": {"x-synde-domain": "Not A Domain"}}, openai.BadRequestError, "header x-synde-domain"),

@@ -4,16 +4,13 @@ The upstream is a small real HTTP server that streams what a test tells it to.
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 import pytest
 
 from synde_pipeline.memory.context_memory import ContextMemory
-from synde_pipeline_tests.serving.process import serving, waited_for
+from synde_pipeline_tests.serving.process import listening, serving, waited_for
 
 HI = [{"role": "user", "content": "please renew my loan"}]
 
@@ -56,19 +53,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def upstream() -> Iterator[Upstream]:
-    server = Upstream()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     home = tmp_path_factory.mktemp("upstream") / "home"
@@ -76,7 +60,7 @@ def two(tmp_path_factory):
     (home / "settings.json").write_text('{"memory": {"embedder": "hashing"}}')
     memory = ContextMemory(home)
     memory.add("Ask for the member's name first.", title="Who is calling", domain="library")
-    with upstream() as other:
+    with listening(Upstream()) as other:
         words = ("--upstream", other.url, "--upstream-model", "big")
         with serving(home, *words, SYNDE_SERVE_DOMAIN="library", SYNDE_UPSTREAM_KEY="sk-secret") as server:
             yield server, other, home
