@@ -32,6 +32,7 @@ from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, native_files, spread_over
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import complain, text_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -144,14 +145,14 @@ def _print_run(summary: Any) -> None:
 
 
 def _print_report(summary: Any) -> None:
-    from synde_pipeline.evaluation.report import text_table
+    from synde_pipeline.evaluation.report import arms_table
 
     report = summary.report
     split = "time-split" if report["all_domains"]["is_time_split"] else "not time-split"
     print(f"\noffline replay of `report` tasks, all domains ({', '.join(report['all_domains']['cycles'])}), {split}")
-    print(text_table(report["all_domains"]))
+    print(arms_table(report["all_domains"]))
     print(f"\ndomain {report['domain']} alone (cycle {report['cycle']})")
-    print(text_table(report))
+    print(arms_table(report))
     print(f"\nreport: {summary.report_path}")
 
 
@@ -188,8 +189,8 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json(told)
     else:
-        for one in found:
-            print(f"{one.state:<7} {one.check:<15} {one.found}" + (f"\n{'':<24}-> {one.remedy}" if one.remedy else ""))
+        rows = [(one.state, one.check, "\n-> ".join(filter(None, (one.found, one.remedy)))) for one in found]
+        print(text_table(rows))
     raise typer.Exit(0 if told["ok"] else 1)
 
 
@@ -213,10 +214,10 @@ def main() -> None:
     try:
         app()
     except SyndeError as error:
-        print(f"synde: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:  # a full disk, a folder that is none, no permission
-        print(f"synde: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
 
 

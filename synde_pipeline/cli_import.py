@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, by_file, print_json, printable, text_table
+from synde_pipeline.cli_words import AsJson, by_file, print_json, printable
 from synde_pipeline.errors import InputError
 from synde_pipeline.logs.choices import AS_LOGGED, Choices, ScoreRule
 from synde_pipeline.logs.days import DayRule
@@ -24,6 +24,7 @@ from synde_pipeline.logs.runs import FileImport
 from synde_pipeline.records import Trajectory
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import text_table
 
 N_SHOWN = 10
 """Steps that a dry run shows."""

@@ -10,6 +10,7 @@ import typer
 from synde_pipeline.cli_words import AsJson, print_json, printable
 from synde_pipeline.records import Kind, MemoryItem, Status
 from synde_pipeline.settings import Settings, load
+from synde_pipeline.tables import text_table
 
 if TYPE_CHECKING:
     from synde_pipeline.memory.curate import Bank
@@ -45,15 +46,17 @@ def list_items(
             {"as_of": bank.as_of, "bank_hash": bank.bank_hash, "counts": counts, "items": list(map(row_of, items))}
         )
         return
-    for item in items:
-        mark = "*" if item.pinned else " "
-        place = f" ({item.scope})" if item.scope else ""
-        print(
-            f"{item.item_id[:8]}{mark} {item.status:<11} {item.domain:<10} {item.kind:<8} "
-            f"+{item.helpful} -{item.harmful} {len(item.task_ids)} tasks  {printable(item.title)}{place}"
-        )
+    if items:
+        heads = ("id", "status", "domain", "kind", "tasks", "helped", "harmed", "title")
+        print(text_table([_cells(item) for item in items], heads))
     said = ", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "no item"
     print(f"as of {bank.as_of}, bank {bank.bank_hash[:12]}: {said}")
+
+
+def _cells(item: MemoryItem) -> tuple[str, ...]:
+    counts = (str(n) for n in (len(item.task_ids), item.helpful, item.harmful))
+    title = printable(item.title) + (f" ({printable(item.scope)})" if item.scope else "")
+    return f"{item.item_id[:8]}{'*' * item.pinned}", item.status, item.domain, item.kind, *counts, title
 
 
 @app.command()

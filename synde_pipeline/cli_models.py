@@ -12,9 +12,11 @@ from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import text_table
 
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")]
 
 
 def show_champion(as_json: AsJson = False) -> None:
@@ -45,23 +47,25 @@ def show_champion(as_json: AsJson = False) -> None:
 def promote(
     cycle: Annotated[str, typer.Argument(help="Key of a cycle, for example retail-0003.")],
     reason: Reason = "",
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve a cycle's model, whatever the gate said of it. The history records that a person decided.
 
-    From then on only the adapters that this model holds count as accepted. JSON keys: domain, from, to, champion,
-    history (the last decision).
+    From then on only the adapters that this model holds count as accepted. JSON keys: domain, from, to, and where
+    something was done champion, history (the last decision).
     """
     from synde_pipeline.models.overrule import promotion
 
-    _move(promotion(Warehouse(load().warehouse), cycle), reason, ask=not yes, as_json=as_json)
+    _move(promotion(Warehouse(load().warehouse), cycle), reason, dry_run=dry_run, ask=not yes, as_json=as_json)
 
 
 def rollback(
     domain: Annotated[str | None, typer.Option(help="Needed where several domains have a champion.")] = None,
     to: Annotated[str | None, typer.Option(help="Cycle to go back to; the champion before when left out.")] = None,
     reason: Reason = "",
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,21 +76,23 @@ def rollback(
     """
     from synde_pipeline.models.overrule import rollback
 
-    _move(rollback(Warehouse(load().warehouse), domain, to), reason, ask=not yes, as_json=as_json)
+    _move(rollback(Warehouse(load().warehouse), domain, to), reason, dry_run=dry_run, ask=not yes, as_json=as_json)
 
 
-def _move(move: Any, reason: str, *, ask: bool, as_json: bool) -> None:
+def _move(move: Any, reason: str, *, dry_run: bool, ask: bool, as_json: bool) -> None:
     from synde_pipeline.models.overrule import carry_out, history_rows
 
     words = move.for_json()
     said = f"{words['domain']}: {words['from'] or 'the base'} -> {words['to'] or 'the base'}"
-    if ask and not move.is_done:
-        _confirm(said)
-    warehouse = Warehouse(load().warehouse)
-    with _lease(warehouse):
-        now = carry_out(warehouse, move, reason)
+    if not dry_run:
+        if ask and not move.is_done:
+            _confirm(said)
+        warehouse = Warehouse(load().warehouse)
+        with _lease(warehouse):
+            now = carry_out(warehouse, move, reason)
+        words |= {"champion": now.hash, "history": history_rows(now)[-1]}
     if as_json:
-        print_json({**words, "champion": now.hash, "history": history_rows(now)[-1]})
+        print_json(words)
     else:
         print(said if not move.is_done else f"{words['to']} is served already")
 
@@ -125,7 +131,7 @@ def export(
 
 def collect_garbage(
     keep: Annotated[int, typer.Option(min=0, help="Newest merged models of each domain that stay.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -189,7 +195,5 @@ def _confirm(what: str) -> None:
 
 
 def _print_table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    cells = [list(names), *[["-" if row[name] is None else str(row[name]) for name in names] for row in rows]]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(names))]
-    for line in cells if rows else []:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if rows:
+        print(text_table([["-" if row[name] is None else str(row[name]) for name in names] for row in rows], names))

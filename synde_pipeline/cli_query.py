@@ -8,6 +8,7 @@ import typer
 from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import text_table
 
 
 def show_status(as_json: AsJson = False) -> None:
@@ -24,9 +25,7 @@ def show_status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    width = max(map(len, found))
-    for name, value in found.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
+    print(text_table([(name, "-" if value is None else str(value)) for name, value in found.items()]))
 
 
 def query_sql(

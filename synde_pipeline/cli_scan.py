@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, by_file, print_json, printable, text_table
+from synde_pipeline.cli_words import AsJson, by_file, print_json, printable
 from synde_pipeline.logs.documents import Limits
 from synde_pipeline.logs.landing import ARTEFACT
 from synde_pipeline.logs.reading import native_files, read_files, spread_over
@@ -15,6 +15,7 @@ from synde_pipeline.logs.redact import ALLOWED, Allowed, Redactor, redact_with
 from synde_pipeline.logs.suspects import suspects_of
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import text_table
 
 N_EXAMPLES = 3
 

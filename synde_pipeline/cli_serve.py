@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from synde_pipeline.cli_words import AsJson, print_json, text_table
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.settings import load
+from synde_pipeline.tables import text_table
 
 key = typer.Typer(no_args_is_help=True, help="API keys of `synde serve`: made here, shown once, kept as hashes.")
 
@@ -113,15 +114,19 @@ def show(as_json: AsJson = False) -> None:
 
 
 @key.command("remove")
-def remove(name: Annotated[str, typer.Argument(help="Of the key.")], as_json: AsJson = False) -> None:
-    """Let a key open nothing any more, at once. JSON keys: removed."""
+def remove(
+    name: Annotated[str, typer.Argument(help="Of the key.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say whether there is one.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key open nothing any more, at once. JSON keys: key, removed."""
     from synde_pipeline.serving.keys import remove_key
 
-    remove_key(load().home, name)
+    remove_key(load().home, name, dry_run=dry_run)
     if as_json:
-        print_json({"removed": name})
+        print_json({"key": name, "removed": not dry_run})
     else:
-        print(f"removed {name}")
+        print(f"{name} would open nothing any more" if dry_run else f"removed {name}")
 
 
 def fit_router(as_json: AsJson = False) -> None:

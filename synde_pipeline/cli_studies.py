@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from synde_pipeline.cli_words import AsJson, print_json, text_table
+from synde_pipeline.cli_words import AsJson, print_json
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.settings import load
 from synde_pipeline.storage import Warehouse
+from synde_pipeline.tables import text_table
 
 PRESETS = ("quick", "full")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import add
 from typing import Annotated, Any
 
@@ -23,15 +23,6 @@ def printable(text: str) -> str:
 def print_json(value: dict[str, Any]) -> None:
     """The one object of `--json`."""
     print(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def text_table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
-    """Rows under their heads, in columns as wide as they need."""
-    lines = [heads, *rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
 
 
 def by_file(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

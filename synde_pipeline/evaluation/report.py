@@ -12,6 +12,7 @@ from synde_pipeline.evaluation.summary import ARMS, HEADS, measured, with_interv
 from synde_pipeline.lineage import write_lineage
 from synde_pipeline.records import content_hash
 from synde_pipeline.storage import Header, Warehouse
+from synde_pipeline.tables import text_table
 
 _UNHASHED = {"latency_ms", "seconds", "cpu_s", "logs", "labels"}
 """Measured times, and what else happened to lie in the warehouse when the report was made."""
@@ -60,11 +61,13 @@ def rows_of(section: dict[str, Any], arms: Sequence[str] = ARMS) -> list[dict[st
     return rows
 
 
-def text_table(section: dict[str, Any], confidence: float = 0.95, arms: Sequence[str] = ARMS) -> str:
-    """The table of arms for a terminal."""
+def arms_table(
+    section: dict[str, Any], confidence: float = 0.95, arms: Sequence[str] = ARMS, *, plain: bool = False
+) -> str:
+    """The table of arms as text, for a terminal or (`plain`) a page."""
     rows = rows_of(section, arms)
     if "note" in rows[0]:
-        return f"  all arms: {rows[0]['note']}"
+        return f"all arms: {rows[0]['note']}"
     metrics = list(measured(section["arms"][arms[0]]))
     unit = "place" if "n_places" in section["arms"][arms[0]] else "task"
     names = ["arm", "n", *(name for metric in metrics for name in (metric, f"{metric}_difference")), "context_tokens"]
@@ -74,12 +77,8 @@ def text_table(section: dict[str, Any], confidence: float = 0.95, arms: Sequence
         *(head for metric in metrics for head in (HEADS[metric], "against none")),
         "context tokens",
     ]
-    cells = [heads, *[[row[name] for name in names] for row in rows]]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(heads))]
-    lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join(
-        [*lines, f"  brackets: {confidence:.0%} intervals, bootstrap clustered by {unit}, differences paired"]
-    )
+    table = text_table([[row[name] for name in names] for row in rows], heads, plain=plain)
+    return f"{table}\nbrackets: {confidence:.0%} intervals, bootstrap clustered by {unit}, differences paired"
 
 
 def small_svg(section: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ def add_key(home: Path, name: str, domain: str | None) -> str:
     return secret
 
 
-def remove_key(home: Path, name: str) -> None:
+def remove_key(home: Path, name: str, *, dry_run: bool = False) -> None:
     """Let a key open nothing any more; a running server sees it with the next request.
 
     Raises:
@@ -108,7 +108,8 @@ def remove_key(home: Path, name: str) -> None:
     held = read_keys(home)
     if not any(key.name == name for key in held):
         raise InputError(f"there is no key {name}", expected=", ".join(key.name for key in held) or "a key")
-    _write(home, tuple(key for key in held if key.name != name))
+    if not dry_run:
+        _write(home, tuple(key for key in held if key.name != name))
 
 
 def _write(home: Path, keys: tuple[Key, ...]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synde_pipeline.base_model import one_thread, pin_given
-from synde_pipeline.evaluation.report import text_table
+from synde_pipeline.evaluation.report import arms_table
 from synde_pipeline.records import content_hash
 from synde_pipeline.settings import (
     PRESETS,
@@ -133,7 +133,7 @@ def closing(outcome: Outcome, arms: Sequence[str]) -> str:
         lines += [
             "",
             f"after day {outcome.rows[-1].day}, {name}: tasks that no day handed out",
-            text_table(section, arms=arms),
+            arms_table(section, arms=arms),
         ]
     lines += [
         "",

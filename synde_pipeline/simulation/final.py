@@ -7,7 +7,7 @@ from typing import Any
 
 from synde_pipeline.evaluation.arms import ARMS
 from synde_pipeline.evaluation.plots import ARM_COLOURS, figure, svg
-from synde_pipeline.evaluation.report import text_table
+from synde_pipeline.evaluation.report import arms_table
 from synde_pipeline.models.registry import champion
 from synde_pipeline.page import render
 from synde_pipeline.records import content_hash
@@ -111,7 +111,7 @@ def write_pages(
             rows=rows,
             arms=arms,
             measured=measured,
-            tables={name: text_table(section, arms=arms) for name, section in measured["sections"].items()},
+            tables={name: arms_table(section, arms=arms, plain=True) for name, section in measured["sections"].items()},
         ),
     )
     return png, page

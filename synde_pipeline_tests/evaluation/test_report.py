@@ -3,7 +3,7 @@
 import json
 
 from synde_pipeline.evaluation.outcomes import Tried, base_and_trained, breakdown, by_k, comparisons, harm, summarise
-from synde_pipeline.evaluation.report import publish, small_svg, text_table
+from synde_pipeline.evaluation.report import arms_table, publish, small_svg
 from synde_pipeline.evaluation.report_page import gate_of, heat_map, render, sentences
 from synde_pipeline.evaluation.summary import ARMS
 from synde_pipeline.settings import EvaluationConfig
@@ -100,7 +100,7 @@ def test_arms_have_value_error_interval_and_n():
 def test_too_few_tasks_print_a_note_and_no_number():
     found = summarise(rows(9), CONFIG)
     assert found["arms"]["dual"] == {"n": 9, "note": "not enough tasks (n=9, needs 10)"}
-    assert "not enough tasks (n=9, needs 10)" in text_table(found)
+    assert "not enough tasks (n=9, needs 10)" in arms_table(found)
     assert small_svg(found) == ""
     page = render(report(9))
     assert "not enough tasks" in page
@@ -184,6 +184,6 @@ def test_measured_times_are_no_part_of_the_content_hash_and_equal_reports_are_eq
 
 
 def test_the_table_for_a_terminal_names_every_arm_with_n_and_interval():
-    lines = text_table(summarise(rows(12), CONFIG)).splitlines()
+    lines = arms_table(summarise(rows(12), CONFIG)).splitlines()
     assert [line.split()[0] for line in lines[1:5]] == list(ARMS)
     assert all(line.split()[1] == "12" and "[" in line for line in lines[1:5])

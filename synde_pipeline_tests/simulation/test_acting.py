@@ -11,7 +11,7 @@ from synde_pipeline.base_model import pin_given
 from synde_pipeline.evaluation.arms import ARMS
 from synde_pipeline.evaluation.due import is_due
 from synde_pipeline.evaluation.gate import decide
-from synde_pipeline.evaluation.report import measured, publish, rows_of, text_table
+from synde_pipeline.evaluation.report import arms_table, measured, publish, rows_of
 from synde_pipeline.models.registry import champion, promote
 from synde_pipeline.settings import EvaluationConfig, SimulationConfig
 from synde_pipeline.simulation.acting import (
@@ -111,7 +111,7 @@ def test_a_single_place_is_no_evidence():
 def test_a_domain_without_places_has_a_note_instead_of_numbers():
     found = summary({arm: [] for arm in ARMS}, CONFIG)
     assert found["arms"]["dual"] == {"n": 0, "note": "not enough tasks (n=0, needs 2)"}
-    assert "not enough tasks" in text_table(found)
+    assert "not enough tasks" in arms_table(found)
 
 
 def test_foreign_logs_in_a_laboratory_are_trained_and_reported_but_give_no_evidence(tmp_path):
@@ -131,7 +131,7 @@ def test_the_table_reads_the_intervals_of_flat_arms():
     none, dual = rows_of(found, ("none", "dual"))
     assert none["success"].startswith("0.500 [")
     assert dual["success_difference"].startswith("+0.250 [")
-    assert "clustered by place" in text_table(found, arms=("none", "dual"))
+    assert "clustered by place" in arms_table(found, arms=("none", "dual"))
 
 
 # -- comparing ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from synde_pipeline.studies.bench.contest import Entry, paired
+from synde_pipeline.tables import text_table
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,10 @@ def _table(result: dict[str, Any]) -> list[str]:
     extra = list(dict.fromkeys(key for row in result["rows"] for key in row if key not in (*_COLUMNS, "unavailable")))
     over = {key.rpartition("_over_")[0]: value for key, value in result["ratios"].items()}
     names = [*_COLUMNS, "ratio", *extra]
-    table = [names]
-    for row in result["rows"]:
-        cells = row | {"ratio": over.get(row["name"])}
-        table.append(["" if cells.get(name) is None else str(cells[name]) for name in names])
-    widths = [max(len(line[k]) for line in table) for k in range(len(names))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    cells = [row | {"ratio": over.get(row["name"])} for row in result["rows"]]
+    table = text_table([["" if row.get(name) is None else str(row[name]) for name in names] for row in cells], names)
     notes = [f"{row['name']}: unavailable, {row['unavailable']}" for row in result["rows"] if "unavailable" in row]
-    return lines + notes
+    return [table, *notes]
 
 
 def _verdict_line(verdict: dict[str, Any]) -> str:
