@@ -69,7 +69,12 @@ for _panel, _commands in {
         "gc": cli_models.collect_garbage,
     },
     SERVE: {"serve": cli_serve.serve, "fit-router": cli_serve.fit_router},
-    LOOK: {"status": cli_query.show_status, "lineage": cli_cycles.lineage, "sql": cli_query.query_sql},
+    LOOK: {
+        "status": cli_query.show_status,
+        "lineage": cli_cycles.lineage,
+        "sql": cli_query.query_sql,
+        "graph": cli_query.draw_graph,
+    },
     LAB: {"study": cli_studies.study, "bench": cli_bench.bench, "pretrain": cli_lab.pretrain},
 }.items():
     for _name, _function in _commands.items():

@@ -1,6 +1,7 @@
-"""`synde status`, `synde sql`: what is in the warehouse. `cli` puts them among the others."""
+"""`synde status`, `synde sql`, `synde graph`: what is in the warehouse, and how it comes about."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,3 +46,21 @@ def query_sql(
         print_json({"rows": json.loads(text or "[]")})
     else:
         print(frame.to_string(index=False))
+
+
+def draw_graph(
+    out: Annotated[Path, typer.Option(help="An SVG file.")] = Path("assets.svg"), as_json: AsJson = False
+) -> None:
+    """Draw the asset graph: what is made from what, by stage. The learning curve is drawn by `synde demo`.
+
+    JSON keys: picture.
+    """
+    from synde_pipeline.defs.picture import asset_graph
+    from synde_pipeline.evaluation.plots import svg
+    from synde_pipeline.storage import write_atomically
+
+    write_atomically(out, svg(asset_graph()))
+    if as_json:
+        print_json({"picture": str(out)})
+    else:
+        print(out)

@@ -27,7 +27,7 @@ def text_table(rows: Sequence[Sequence[str]], heads: Sequence[str] = (), *, plai
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(heads), header_style="bold")
     for k in range(len(heads or next(iter(rows), ()))):
-        table.add_column(Text(heads[k]) if heads else None, overflow="fold")
+        table.add_column(Text(heads[k] if heads else ""), overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLE_OF.get(cell.lower(), "")) for cell in row))
     console = Console(
