@@ -137,7 +137,6 @@ class Work:
         self.trace.n_answers += 1
         body = {
             "chain": went.chain,
-            "n_known": went.n_known,
             "messages": [dict(message) for message in self.asked.messages[went.n_known :]],
             "answer": written.message,
             "at": at.isoformat(),

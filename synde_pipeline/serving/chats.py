@@ -65,12 +65,13 @@ def _with_task(messages: Sequence[Raw]) -> Sequence[Raw]:
     return [{**message, "role": "user"} if k in asking[-1:] else message for k, message in enumerate(messages)]
 
 
-def fingerprints(owner: str, messages: Sequence[Raw]) -> list[str]:
+def fingerprints(owner: str, messages: Sequence[Raw], after: str = "") -> list[str]:
     """Of every prefix of a chat, the empty one first: equal for a client that sends back what it was answered.
 
-    Only what was said counts (role, text, calls and their ids): clients add and drop fields.
+    Only what was said counts (role, text, calls and their ids): clients add and drop fields. `after` is the fingerprint
+    of what was said before these messages.
     """
-    found = [hashlib.sha256(owner.encode("utf-8")).hexdigest()]
+    found = [after or hashlib.sha256(owner.encode("utf-8")).hexdigest()]
     for message in messages:
         said = canonical_json([found[-1], _said(message)])
         found.append(hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest())

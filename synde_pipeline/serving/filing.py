@@ -30,7 +30,7 @@ def recovered(journal: Journal, uid: str, about: dict[str, Any]) -> Trace:
     for answer in journal.answers(uid):
         body = answer.body
         at = datetime.fromisoformat(body["at"])
-        trace.add(body["chain"], body["n_known"], body["messages"], body["answer"], at)
+        trace.add(body["chain"], body["messages"], body["answer"], at)
         trace.n_answers += 1
         trace.show(body["shown"], body["model"])
     return trace

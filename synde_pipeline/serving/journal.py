@@ -44,7 +44,7 @@ class Answer:
     seq: int
     """Counts the answers of a trace."""
     body: Mapping[str, Any]
-    """chain, n_known, messages (the new ones), answer, at, shown, model, decision."""
+    """chain, messages (the new ones), answer, at, shown, model, decision."""
 
 
 class Journal:

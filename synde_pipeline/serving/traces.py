@@ -43,22 +43,21 @@ class Trace:
     n_running: int = 0
     """Requests that are being answered."""
 
-    def add(self, number: int, n_known: int, messages: Sequence[Raw], answer: Raw, at: datetime) -> Chain:
+    def add(self, number: int, messages: Sequence[Raw], answer: Raw, at: datetime) -> Chain:
         """Take an answer in.
 
         Args:
             number: of its chain; a new one where there is none of that number.
-            n_known: messages of the chain before the new ones.
-            messages: that are new, the answer left out.
+            messages: that the chain does not hold yet, the answer left out.
             answer: the assistant's message.
             at: when it was given.
         """
         while len(self.chains) <= number:
             self.chains.append(Chain())
-        chain = self.chains[number]
-        chain.messages = [*chain.messages[:n_known], *messages, answer]
+        chain, new = self.chains[number], [*messages, answer]
+        chain.messages = [*chain.messages, *new]
         chain.answered[len(chain.messages) - 1] = at
-        chain.head = fingerprints(self.about["owner"], chain.messages)[-1]
+        chain.head = fingerprints(self.about["owner"], new, chain.head)[-1]
         self.last_at = max(self.last_at, at)
         return chain
 
@@ -140,7 +139,7 @@ class OpenTraces:
             chain = len(trace.chains)
         if is_there and n_known:
             self._forget(trace, chain)
-        held = trace.add(chain, n_known, messages[n_known:], answer, at)
+        held = trace.add(chain, messages[n_known:], answer, at)
         self._heads[held.head].append((trace, chain))
         return Found(trace, chain, n_known)
 

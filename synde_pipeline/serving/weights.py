@@ -6,8 +6,6 @@ by the one rounding to the base's own dtype.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from synde_pipeline.base_model import Base
@@ -81,21 +79,12 @@ class Weights:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
-    @contextmanager
-    def use(self, version: Version) -> Iterator[Loaded]:
-        """A version, on the model for the time of a block, and as long afterwards as it is kept.
+    def acquire(self, version: Version) -> Loaded:
+        """A version, on the model until it was released as often as it was acquired.
 
         Raises:
             LineageError: an adapter is missing, stale, or not the one that was accepted.
         """
-        loaded = self.acquire(version)
-        try:
-            yield loaded
-        finally:
-            self.release(loaded)
-
-    def acquire(self, version: Version) -> Loaded:
-        """As `use`; `release` has to follow."""
         key = _key(version)
         with self._lock:
             held = self._held.get(key)

@@ -1,5 +1,6 @@
 """Versions on the engine's model: each answers as its own model would, and is gone when nobody uses it."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -46,8 +47,15 @@ def weights(served):
     engine.close()
 
 
+@contextmanager
+def acquired(weights: Weights, version):
+    loaded = weights.acquire(version)
+    yield loaded
+    loaded.release()
+
+
 def said(weights: Weights, version, domain: str, scope: str) -> tuple[str, list[int]]:
-    with weights.use(version) as loaded:
+    with acquired(weights, version) as loaded:
         picked = loaded.pick(Asked(domain, scope, "please"))
         caller = Caller(PROMPT, Sampling(6, temperature=0), picked.slot)
         weights.engine.submit(caller.generation)
