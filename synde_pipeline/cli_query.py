@@ -55,11 +55,12 @@ def draw_graph(
 
     JSON keys: picture.
     """
+    from synde_pipeline.definitions import defs
     from synde_pipeline.defs.picture import asset_graph
     from synde_pipeline.evaluation.plots import svg
     from synde_pipeline.storage import write_atomically
 
-    write_atomically(out, svg(asset_graph()))
+    write_atomically(out, svg(asset_graph(defs())))
     if as_json:
         print_json({"picture": str(out)})
     else:

@@ -5,11 +5,12 @@ A knob that changes what is learned is part of the lineage of what it changed; p
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from synde_pipeline.errors import InputError
 from synde_pipeline.settings_fast import LlmConfig, MemoryConfig, NotesConfig, ReflectionConfig
@@ -233,6 +234,30 @@ def load(home: Path | None = None) -> Settings:
         raise InputError(
             f"{variable} is {first['input']!r}", expected=first["msg"], remedy="mend or unset the variable"
         ) from error
+
+
+def with_overrides(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with some values changed; a group of knobs is changed value by value, anything else as a whole.
+
+    Raises:
+        InputError: a change names no setting, or is outside its range.
+    """
+    if not changes:
+        return settings
+    try:
+        return Settings.model_validate(_changed(settings, changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"the override {where} is {first['input']!r}", expected=first["msg"]) from error
+
+
+def _changed(group: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(group)
+    for name, value in changes.items():
+        held = found.get(name)
+        found[name] = _changed(held, value) if isinstance(held, BaseModel) and isinstance(value, Mapping) else value
+    return found
 
 
 def _stored(home: Path) -> dict[str, Any]:

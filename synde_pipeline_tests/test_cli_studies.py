@@ -125,7 +125,7 @@ def test_the_claims_page_has_a_row_for_every_claim_and_says_what_never_ran(setti
 
 def test_a_study_runs_as_an_asset_and_shows_its_claims(settings):
     asset = next(asset for asset in STUDY_ASSETS if asset.key.path[-1] == "poisoning")
-    result = dg.materialize([asset, claims], resources={"synde": Synde(settings_json=settings.model_dump_json())})
+    result = dg.materialize([asset, claims], resources={"synde": Synde(overrides=settings.model_dump(mode="json"))})
     assert result.success
     shown = result.asset_materializations_for_node("studies__poisoning")[0].metadata
     assert shown["claims"].records[0].data["verdict"] in (HOLDS, NOT, UNDECIDED)

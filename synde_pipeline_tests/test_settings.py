@@ -5,7 +5,7 @@ import json
 import pytest
 
 from synde_pipeline.errors import InputError
-from synde_pipeline.settings import ENVIRONMENT, PRESETS, SETTINGS_FILE, Settings, load
+from synde_pipeline.settings import ENVIRONMENT, PRESETS, SETTINGS_FILE, Settings, load, with_overrides
 from synde_pipeline.simulation.demo import defaults, laboratory
 
 
@@ -112,3 +112,23 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("SYNDE_TRAINING_PRESET", "papre")
     with pytest.raises(InputError, match="'papre'; expected default or paper or world"):
         load()
+
+
+def test_overrides_change_single_knobs_and_replace_what_is_no_group_of_knobs(stored):
+    stored({"memory": {"top_k": 7, "trust": {"mine": 1, "*": 0.1}}})
+    found = with_overrides(load(), {"memory": {"min_tasks": 5, "trust": {"served": 1}}, "base_model": None})
+    assert (found.memory.top_k, found.memory.min_tasks) == (7, 5)
+    assert found.memory.trust == {"served": 1}
+    assert with_overrides(load(), {}) == load()
+
+
+def test_all_settings_as_overrides_are_these_settings_whatever_the_home_says(stored):
+    given = defaults(3).model_copy(update={"training": PRESETS["paper"]})
+    stored({"memory": {"top_k": 7, "trust": {"mine": 1}}, "base_model": "some/where"})
+    assert with_overrides(load(), given.model_dump(mode="json")) == given
+
+
+@pytest.mark.parametrize("changes", [{"memory": {"topk": 3}}, {"memory": {"top_k": -1}}, {"nonsense": 1}])
+def test_an_override_that_is_no_setting_is_refused_by_name(changes):
+    with pytest.raises(InputError, match=r"the override (memory\.top_?k|nonsense)"):
+        with_overrides(load(), changes)

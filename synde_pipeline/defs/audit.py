@@ -6,7 +6,7 @@ import dagster as dg
 
 from synde_pipeline.defs.memory import curated_memory
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, all_days_of
+from synde_pipeline.defs.stages import FOLD, OWNERS, all_days_of
 from synde_pipeline.memory.audit.plots import trend_svg
 from synde_pipeline.memory.audit.report import FAULTS, Audit, Check, audit
 from synde_pipeline.memory.editor import today
@@ -21,6 +21,7 @@ _SEVERITY = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity
     group_name="memory",
     kinds={"python"},
     owners=OWNERS,
+    tags=FOLD,
     check_specs=[dg.AssetCheckSpec(fault, asset="memory_audit") for fault in FAULTS],
 )
 def memory_audit(synde: Synde) -> dg.MaterializeResult:

@@ -59,14 +59,20 @@ cycle_job = dg.define_asset_job(
     cron_schedule="30 0 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Takes up yesterday's logs, half an hour after midnight UTC.",
 )
 def daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Yesterday's chain, half an hour after midnight UTC."""
+    """Yesterday's chain."""
     day = (context.scheduled_execution_time - timedelta(days=1)).date().isoformat()
     return dg.RunRequest(run_key=day, partition_key=day)
 
 
-@dg.sensor(job=cycle_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=cycle_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Trains the oldest frozen cycle that is not finished, one at a time; after three failures it waits.",
+)
 def cycle_sensor(context: dg.SensorEvaluationContext, synde: Synde) -> dg.SensorResult | dg.SkipReason:
     """Starts the oldest due cycle, one at a time.
 

@@ -4,12 +4,12 @@ import dagster as dg
 
 from synde_pipeline.defs.memory import curated_memory
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, metadata_of, spent_since
+from synde_pipeline.defs.stages import FOLD, OWNERS, metadata_of, spent_since
 from synde_pipeline.errors import MissingAnswerError
 from synde_pipeline.memory.trial_contrasts import ARTEFACT, price_of_contrasts, publish_contrasts
 
 
-@dg.asset(deps=[curated_memory], group_name="memory", kinds={"parquet"}, owners=OWNERS)
+@dg.asset(deps=[curated_memory], group_name="memory", kinds={"parquet"}, owners=OWNERS, tags=FOLD)
 def trial_contrasts(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """What a language model says of several trials of a task (`llm` engine only); the fold looks it up."""
     warehouse, settings, llm = synde.warehouse, synde.settings, synde.llm

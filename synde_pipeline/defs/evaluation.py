@@ -11,7 +11,7 @@ from synde_pipeline.defs.memory import curated_memory
 from synde_pipeline.defs.models import merged_models
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, all_days_of, metadata_of
+from synde_pipeline.defs.stages import CYCLE, OWNERS, all_days_of, metadata_of
 from synde_pipeline.evaluation.gate import Verdict, decide, gate_of
 from synde_pipeline.evaluation.gate_rule import FAILED
 from synde_pipeline.evaluation.report import publish, small_svg
@@ -32,6 +32,7 @@ GATE = "candidate_passed_the_gate"
     group_name="evaluation",
     kinds={"html"},
     owners=OWNERS,
+    tags=CYCLE,
     pool="synde_cycles",
 )
 def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
@@ -61,6 +62,7 @@ def eval_reports(context: dg.AssetExecutionContext, synde: Synde) -> dg.Material
     group_name="evaluation",
     kinds={"json"},
     owners=OWNERS,
+    tags=CYCLE,
     pool="synde_cycles",
     check_specs=[
         dg.AssetCheckSpec(

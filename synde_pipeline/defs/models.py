@@ -7,7 +7,7 @@ import dagster as dg
 
 from synde_pipeline.defs.partitions import training_cycles
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, metadata_of
+from synde_pipeline.defs.stages import CYCLE, OWNERS, metadata_of, table_of
 from synde_pipeline.defs.training import base_model, training_shards
 from synde_pipeline.laboratory import base_data_for
 from synde_pipeline.lease import lease
@@ -26,6 +26,7 @@ from synde_pipeline.training.train import StepReport
     group_name="models",
     kinds={"pytorch"},
     owners=OWNERS,
+    tags=CYCLE,
     pool="synde_cycles",
 )
 def adapters(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
@@ -73,6 +74,7 @@ def _observe(context: dg.AssetExecutionContext, report: StepReport) -> None:
     group_name="models",
     kinds={"huggingface"},
     owners=OWNERS,
+    tags=CYCLE,
     pool="synde_cycles",
 )
 def merged_models(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
@@ -80,12 +82,10 @@ def merged_models(context: dg.AssetExecutionContext, synde: Synde) -> dg.Materia
     warehouse = synde.warehouse
     with lease(warehouse.root, "training", log=context.log.info):
         header = merge_cycle(warehouse, find_cycle(warehouse, context.partition_key), synde.settings.models)
-    rows = [dg.TableRecord(row) for row in header.info["adapters"]]
-    versions = {"adapter_versions": dg.MetadataValue.table(rows), "lineage": _lineage(warehouse, header)}
+    versions = {"adapter_versions": table_of(header.info["adapters"]), "lineage": _lineage(warehouse, header)}
     return dg.MaterializeResult(metadata={**metadata_of(header), **versions})
 
 
 def _lineage(warehouse: Warehouse, header: Header) -> dg.TableMetadataValue:
     """What an artefact was made from; `synde lineage` walks on."""
-    rows = lineage_table(warehouse, header.artefact, header.key)
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+    return table_of(lineage_table(warehouse, header.artefact, header.key))

@@ -4,13 +4,13 @@ import dagster as dg
 
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, metadata_of, spent_since
+from synde_pipeline.defs.stages import FOLD, OWNERS, metadata_of, spent_since
 from synde_pipeline.errors import MissingAnswerError
 from synde_pipeline.memory.notebook import ARTEFACT, price_of_notes, publish_notes
 from synde_pipeline.memory.notes_llm import asking
 
 
-@dg.asset(deps=[reflections], group_name="memory", kinds={"markdown"}, owners=OWNERS)
+@dg.asset(deps=[reflections], group_name="memory", kinds={"markdown"}, owners=OWNERS, tags=FOLD)
 def notes(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """The notebook of each domain (In-Memory Learning): a pure fold of all runs of `train` tasks."""
     warehouse, settings, llm = synde.warehouse, synde.settings, synde.llm

@@ -7,6 +7,8 @@ from math import inf
 from statistics import fmean
 from typing import Any
 
+import dagster as dg
+
 from synde_pipeline.evaluation.plots import figure
 
 _COLOURS = ("#3a7fc4", "#2f9163", "#d0672a", "#8a5fbf", "#b8455f", "#7a8594", "#9a8230")
@@ -21,11 +23,9 @@ Node = str | tuple[str, str, int]
 """An asset, or the place in a column where the line from one asset to another passes."""
 
 
-def asset_graph() -> Any:
+def asset_graph(definitions: dg.Definitions) -> Any:
     """Draw all assets but the studies, which stand for themselves, as a matplotlib figure."""
-    from synde_pipeline.definitions import defs
-
-    graph = defs().resolve_asset_graph()
+    graph = definitions.resolve_asset_graph()
     of_group = {
         key.to_user_string(): graph.get(key).group_name
         for key in graph.toposorted_asset_keys

@@ -5,7 +5,7 @@ import dagster as dg
 from synde_pipeline.defs.logs import raw_logs
 from synde_pipeline.defs.partitions import daily, one_run
 from synde_pipeline.defs.resources import Synde, days_of
-from synde_pipeline.defs.stages import OWNERS, each_day, spent_since
+from synde_pipeline.defs.stages import DAILY, OWNERS, each_day, spent_since
 from synde_pipeline.llm import Price
 from synde_pipeline.reflection.daily import price_of_day, publish_reflections
 
@@ -17,6 +17,7 @@ from synde_pipeline.reflection.daily import price_of_day, publish_reflections
     group_name="reflection",
     kinds={"parquet", "python"},
     owners=OWNERS,
+    tags=DAILY,
 )
 def reflections(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """What each trajectory, read alone, teaches: strategy, why, principle, confidence, the step where it turned."""

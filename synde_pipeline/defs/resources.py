@@ -3,16 +3,16 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import date
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from synde_pipeline.defs.instance import own_tags
 from synde_pipeline.llm import Llm
 from synde_pipeline.logs.tombstones import refuse_while_removing
 from synde_pipeline.memory.embed import asking_through
-from synde_pipeline.settings import Settings, load
+from synde_pipeline.settings import Settings, load, with_overrides
 from synde_pipeline.storage import Warehouse
 
 
@@ -33,16 +33,23 @@ class Synde(dg.ConfigurableResource):
         if context.run is not None and context.instance is not None:
             context.instance.add_run_tags(context.run.run_id, own_tags())
 
-    settings_json: str = ""
-    """Settings handed over by `run`; empty reads them from the environment when a run starts."""
-
-    forced_domains: str = ""
-    """Domains, with commas, that the buffer freezes below the threshold too: `synde train --now`."""
+    overrides: Any = Field(
+        default={},
+        description="Settings of this run alone, as in the home's settings.json, for example {memory: {top_k: 5}}; "
+        "all others come from the environment when the run starts.",
+    )
+    train_now: list[str] = Field(
+        default=[], description="Domains whose waiting examples start a cycle below the threshold too; * for all."
+    )
 
     @property
     def settings(self) -> Settings:
-        """The settings of this run."""
-        return Settings.model_validate_json(self.settings_json) if self.settings_json else load()
+        """The settings of this run.
+
+        Raises:
+            InputError: an override names no setting, or is outside its range.
+        """
+        return with_overrides(load(), self.overrides)
 
     @property
     def llm(self) -> Llm:

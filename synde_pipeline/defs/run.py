@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
@@ -11,7 +11,16 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from synde_pipeline.base_model import pin_given
 from synde_pipeline.defs.asking import days_to_go_on, say_price_of_folds, with_what_is_left
-from synde_pipeline.defs.automation import CYCLE_ASSETS, CYCLE_TAG, DAILY_ASSETS, FOLDS, MAX_ATTEMPTS
+from synde_pipeline.defs.audit import memory_audit
+from synde_pipeline.defs.automation import (
+    CYCLE_ASSETS,
+    CYCLE_TAG,
+    DAILY_ASSETS,
+    FOLDS,
+    MAX_ATTEMPTS,
+    cycle_job,
+    daily_job,
+)
 from synde_pipeline.defs.checks import CHECKS
 from synde_pipeline.defs.instance import fail_dead_runs, open_instance, own_tags
 from synde_pipeline.defs.logs import raw_logs
@@ -195,6 +204,18 @@ def latest_report(warehouse: Warehouse) -> tuple[dict[str, Any] | None, str | No
     return None, None
 
 
+@cache
+def _jobs() -> dg.Definitions:
+    """The jobs of the automation, so that these runs bear their names in the UI and can be started again there."""
+    return dg.Definitions(
+        assets=[*DAILY_ASSETS, *FOLDS, *CYCLE_ASSETS, memory_audit],
+        asset_checks=CHECKS,
+        jobs=[daily_job, cycle_job],
+        resources={"synde": Synde()},
+        executor=dg.in_process_executor,
+    )
+
+
 def _materialize(
     instance: dg.DagsterInstance, settings: Settings, chosen: Sequence[Any], **where: Any
 ) -> dg.ExecuteInProcessResult:
@@ -204,17 +225,19 @@ def _materialize(
         RunFailedError: a step failed, a check found a law broken, or the user interrupted it.
     """
     tags = {**where.pop("tags", {}), **own_tags()}
-    synde = Synde(settings_json=settings.model_dump_json(), forced_domains=",".join(where.pop("forced", ())))
+    given = {"overrides": settings.model_dump(mode="json"), "train_now": list(where.pop("forced", ()))}
+    job = _jobs().resolve_job_def((cycle_job if chosen is CYCLE_ASSETS else daily_job).name)
     try:
-        result = dg.materialize(
-            [*DAILY_ASSETS, *FOLDS, *CYCLE_ASSETS, *CHECKS],
-            selection=dg.AssetSelection.assets(*chosen),
-            resources={"synde": synde},
+        result = job.execute_in_process(
             instance=instance,
+            asset_selection=[key for asset in chosen for key in asset.keys],
             tags=tags,
             raise_on_error=False,
-            # The caller prints the error itself: Dagster's console log would be a traceback.
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                "resources": {"synde": {"config": given}},
+                # The caller prints the error itself: Dagster's console log would be a traceback.
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
             **where,
         )
     except DagsterExecutionInterruptedError as stop:

@@ -1,6 +1,7 @@
 """What the asset files share: owners, and turning headers into metadata."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,9 @@ from synde_pipeline.llm import Llm, Usage
 from synde_pipeline.storage import Header
 
 OWNERS = ["team:synde"]
+DAILY, FOLD, CYCLE, STUDY = ({"cadence": name} for name in ("daily", "fold", "cycle", "on_demand"))
+"""Tags: when an asset is made, and so what may be materialised together (`tag:"cadence"="daily"` in the UI)."""
+_HASH = re.compile("[0-9a-f]{64}")
 SPENT = "llm_run_"
 """Prefix of the metadata that say what this run used, unlike `llm_...`: what the answers took whenever they came."""
 
@@ -23,6 +27,12 @@ def all_days_of(asset: dg.AssetsDefinition) -> dg.AssetDep:
 def metadata_of(header: Header) -> dict[str, Any]:
     """Counts and content hash of an artefact, for Dagster's pages and plots."""
     return {**header.counts, "content_hash": dg.MetadataValue.text(header.content_hash)}
+
+
+def table_of(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows for a page; of a hash its first digits, by which `synde lineage` finds it."""
+    short = [{k: v[:16] if isinstance(v, str) and _HASH.fullmatch(v) else v for k, v in row.items()} for row in rows]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in short])
 
 
 def spent_since(before: Usage, llm: Llm) -> dict[str, Any]:

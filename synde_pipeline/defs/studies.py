@@ -6,7 +6,7 @@ import dagster as dg
 
 from synde_pipeline.defs.resources import Synde
 from synde_pipeline.defs.run import run
-from synde_pipeline.defs.stages import OWNERS, metadata_of
+from synde_pipeline.defs.stages import OWNERS, STUDY, metadata_of
 from synde_pipeline.studies.claims import write_claims
 from synde_pipeline.studies.registry import STUDIES, about
 from synde_pipeline.studies.study import PAGE, run_study
@@ -28,7 +28,7 @@ class StudyConfig(dg.Config):
 
 def _asset_of(name: str) -> dg.AssetsDefinition:
     @dg.asset(
-        key=["studies", name], group_name="studies", kinds={"html"}, owners=OWNERS, description=about(name),
+        key=["studies", name], group_name="studies", kinds={"html"}, owners=OWNERS, tags=STUDY, description=about(name),
     )  # fmt: skip
     def study(synde: Synde, config: StudyConfig) -> dg.MaterializeResult:
         return _result(synde, name, config)
@@ -64,7 +64,7 @@ def _result(synde: Synde, name: str, config: StudyConfig) -> dg.MaterializeResul
 STUDY_ASSETS = [_asset_of(name) for name in STUDIES]
 
 
-@dg.asset(deps=STUDY_ASSETS, group_name="studies", kinds={"html"}, owners=OWNERS)
+@dg.asset(deps=STUDY_ASSETS, group_name="studies", kinds={"html"}, owners=OWNERS, tags=STUDY)
 def claims(synde: Synde) -> dg.MaterializeResult:
     """One page of all claims of the papers: our measurement, its error, the verdict and the command."""
     header = write_claims(synde.warehouse)

@@ -7,7 +7,7 @@ from synde_pipeline.defs.memory import curated_memory
 from synde_pipeline.defs.partitions import daily, one_run, training_cycles
 from synde_pipeline.defs.reflection import reflections
 from synde_pipeline.defs.resources import Synde
-from synde_pipeline.defs.stages import OWNERS, all_days_of, each_day, metadata_of
+from synde_pipeline.defs.stages import CYCLE, DAILY, FOLD, OWNERS, all_days_of, each_day, metadata_of, table_of
 from synde_pipeline.evaluation.due import standing
 from synde_pipeline.laboratory import scribe_for
 from synde_pipeline.lease import lease
@@ -24,6 +24,7 @@ from synde_pipeline.training.trust import Trust
     group_name="training",
     kinds={"parquet"},
     owners=OWNERS,
+    tags=DAILY,
 )
 def training_examples(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """State-action-outcome examples of a day, in the paper's schema, with contrastive weights."""
@@ -31,7 +32,9 @@ def training_examples(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mat
     return each_day(context, lambda day: publish_examples(warehouse, day, settings))
 
 
-@dg.asset(deps=[training_examples], group_name="training", kinds={"parquet"}, owners=OWNERS, pool="synde_cycles")
+@dg.asset(
+    deps=[training_examples], group_name="training", kinds={"parquet"}, owners=OWNERS, tags=FOLD, pool="synde_cycles"
+)
 def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """Freezes a cycle for each domain whose unclaimed examples reach the threshold; the sensor then trains it."""
     warehouse, settings = synde.warehouse, synde.settings
@@ -40,7 +43,7 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
             warehouse,
             settings.buffer,
             standing=standing(warehouse),
-            forced=list(filter(None, synde.forced_domains.split(","))),
+            forced=synde.train_now,
             trust=Trust.now(warehouse, settings.memory),
         )
     claimed = {cycle.domain for cycle in frozen}
@@ -59,7 +62,9 @@ def training_buffer(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
     )
 
 
-@dg.asset(deps=[training_examples, curated_memory], group_name="training", kinds={"huggingface"}, owners=OWNERS)
+@dg.asset(
+    deps=[training_examples, curated_memory], group_name="training", kinds={"huggingface"}, owners=OWNERS, tags=CYCLE
+)
 def base_model(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
     """The base that this warehouse is pinned to: `SYNDE_BASE_MODEL`, or a small one built from the first days' logs."""
     with lease(synde.warehouse.root, "training", log=context.log.info):
@@ -73,6 +78,7 @@ def base_model(context: dg.AssetExecutionContext, synde: Synde) -> dg.Materializ
     group_name="training",
     kinds={"parquet"},
     owners=OWNERS,
+    tags=CYCLE,
     pool="synde_cycles",
 )
 def training_shards(context: dg.AssetExecutionContext, synde: Synde) -> dg.MaterializeResult:
@@ -81,5 +87,4 @@ def training_shards(context: dg.AssetExecutionContext, synde: Synde) -> dg.Mater
     with lease(warehouse.root, "training", log=context.log.info):
         cycle = find_cycle(warehouse, context.partition_key)
         header = publish_shard(warehouse, cycle, settings, scribe_for(settings))
-    claims = [dg.TableRecord(claim) for claim in header.info["claims"]]
-    return dg.MaterializeResult(metadata={**metadata_of(header), "claims": dg.MetadataValue.table(claims)})
+    return dg.MaterializeResult(metadata={**metadata_of(header), "claims": table_of(header.info["claims"])})

@@ -20,7 +20,7 @@ from synde_pipeline_tests.memory.test_store import CONFIG
 
 def audited(warehouse) -> tuple[dict, dict[str, dg.AssetCheckEvaluation]]:
     settings = Settings(home=warehouse.root.parent, memory=CONFIG)
-    result = dg.materialize([memory_audit], resources={"synde": Synde(settings_json=settings.model_dump_json())})
+    result = dg.materialize([memory_audit], resources={"synde": Synde(overrides=settings.model_dump(mode="json"))})
     assert result.success
     (event,) = result.get_asset_materialization_events()
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}

@@ -82,6 +82,14 @@ def test_every_asset_shows_its_group_its_owner_and_what_it_is(loaded):
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     assert {node.group_name for node in nodes} == set(GROUPS)
     assert [node.key for node in nodes if not node.owners or not node.description or not node.kinds] == []
+    daily = {node.key for node in nodes if node.tags["cadence"] == "daily"}
+    assert daily == {asset.key for asset in DAILY_ASSETS}  # what the README tells people to select for a backfill
+
+
+def test_schedule_and_sensor_run_by_default_and_say_what_they_do(loaded):
+    automations = [*loaded.schedules, *loaded.sensors]
+    assert {one.name for one in automations} == {"daily_schedule", "cycle_sensor"}
+    assert all(one.description and one.default_status.value == "RUNNING" for one in automations)
 
 
 def test_data_flows_through_the_groups_in_one_direction(loaded):

@@ -254,7 +254,7 @@ def test_notes_by_a_real_endpoint_are_asked_for_once_and_stay_when_it_may_not_be
         assert publish_notes(warehouse, settings, asking(Llm(warehouse, llm))) == first
         assert len(server.asked) == n_asked
         offline = llm.model_copy(update={"is_offline": True, "model": "other"})
-        synde = Synde(settings_json=settings.model_copy(update={"llm": offline}).model_dump_json())
+        synde = Synde(overrides=settings.model_copy(update={"llm": offline}).model_dump(mode="json"))
         result = dg.materialize([notes], resources={"synde": synde})
     shown = result.asset_materializations_for_node("notes")[0].metadata
     assert "was not asked yet" in shown["stale"].value

@@ -260,7 +260,7 @@ def test_the_buffer_asset_tells_what_it_leaves_out(warehouse):
     config = SETTINGS.model_copy(update={"home": warehouse.root.parent, "buffer": ONE})
     arrive(warehouse, 0, "test:a", "evil:b", "evil:c")
     say(warehouse, quarantining("evil"))
-    synde = Synde(settings_json=config.model_dump_json())
+    synde = Synde(overrides=config.model_dump(mode="json"))
     result = dg.materialize([training_buffer], resources={"synde": synde})
     (made,) = result.asset_materializations_for_node("training_buffer")
     assert (made.metadata["left_out"].value, made.metadata["frozen"].value) == (2, 1)
