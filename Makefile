@@ -7,7 +7,7 @@ STAMP := $(VENV)/.synde-$(if $(TORCH),$(TORCH),pinned)
 LOGS ?=
 BENCH := .venv-bench
 
-.PHONY: help setup run test soak check ui bench-setup clean
+.PHONY: help setup run test soak check ui pictures bench-setup clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,11 @@ check: setup  ## Format, lint, types, import rule
 
 ui: setup  ## Open Dagster's UI and daemon on http://127.0.0.1:3000
 	$(BIN)/synde ui
+
+pictures: setup  ## Draw the pictures of docs/ anew: the asset graph, the demo's learning curve
+	$(BIN)/synde graph --out docs/assets.svg
+	$(BIN)/synde demo --json | $(BIN)/python -c 'import json, shutil, sys; \
+		shutil.copy(json.load(sys.stdin)["seeds"][0]["picture"], "docs/learning-curve.png")'
 
 bench-setup: $(BENCH)/.synde  ## Create .venv-bench with the peers that `synde bench` measures
 

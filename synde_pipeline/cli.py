@@ -204,8 +204,16 @@ def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
     """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""
     import os
 
+    import socket
+
     from synde_pipeline.defs.instance import write_instance_config
 
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(f"port {port} is in use", remedy="is the UI open already? Else give --port") from error
     home = write_instance_config(load())
     print(f"http://127.0.0.1:{port} (Dagster home {home})", flush=True)
     os.environ["DAGSTER_HOME"] = str(home)

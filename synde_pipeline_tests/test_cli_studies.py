@@ -118,6 +118,9 @@ def test_the_claims_page_has_a_row_for_every_claim_and_says_what_never_ran(setti
     assert "coins are &lt;fair&gt;" in page
     assert "synde study coins --preset full" in page
     assert "Not run: <code>synde study notes</code>" in page
+    text = (folder / "claims.md").read_text("utf-8")
+    assert "| coins are <fair>" in text
+    assert "Not run: `synde study notes`" in text
     rows = {row["study"]: row for row in collected(Warehouse(settings.warehouse))}
     assert (folder / rows["coins"]["page"]).resolve().exists()
     assert rows["notes"]["claims"] == []

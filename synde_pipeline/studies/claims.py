@@ -31,7 +31,7 @@ def collected(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def write_claims(warehouse: Warehouse) -> Header:
-    """Publish `claims.json` and `claims.html` of what all studies say now."""
+    """Publish `claims.json`, `claims.html` and `claims.md` of what all studies say now."""
     studies: list[dict[str, Any]] = []
 
     def write(folder: Path) -> None:
@@ -39,8 +39,9 @@ def write_claims(warehouse: Warehouse) -> Header:
         rows = [{**row, "claims": [claim.model_dump(mode="json") for claim in row["claims"]]} for row in studies]
         (folder / "claims.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
         verdicts = Counter(claim["verdict"] for row in rows for claim in row["claims"])
-        text = render("studies/claims.html.j2", studies=rows, verdicts=verdicts.most_common(), cell=cell)
-        (folder / "claims.html").write_text(text, "utf-8")
+        for name in ("claims.html", "claims.md"):
+            text = render(f"studies/{name}.j2", studies=rows, verdicts=verdicts.most_common(), cell=cell)
+            (folder / name).write_text(text, "utf-8")
 
     def describe(folder: Path) -> Header:
         inputs = {row["study"]: str(row["preset"]) for row in studies}
