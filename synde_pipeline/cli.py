@@ -203,7 +203,6 @@ def doctor(as_json: AsJson = False) -> None:
 def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""
     import os
-
     import socket
 
     from synde_pipeline.defs.instance import write_instance_config
