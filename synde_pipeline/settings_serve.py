@@ -36,6 +36,9 @@ class ServingConfig(Config):
     """Tokens that an answer of the local champion may have."""
     max_running: int = Field(default=64, ge=1)
     """Answers that the local champion writes at once."""
+    kept_tokens: int = Field(default=32768, ge=0)
+    """Tokens of finished answers that the local champion keeps read (keys and values, in the model's memory), so that
+    the next step of an execution reads only what is new; 0 keeps none."""
     max_waiting: int = Field(default=512, ge=1)
     """Requests in work or waiting, beyond which new ones are told to come later (429)."""
     timeout_s: float = Field(default=300.0, gt=0)

@@ -53,6 +53,21 @@ class Batch:
         if first:  # nobody's tokens any more: without this a batch that rows join and leave would grow for ever
             self._cut(first)
 
+    def n_tokens(self, row: int) -> int:
+        """Tokens that a row has been fed."""
+        return int(self._mask[row].sum())
+
+    def part(self, row: int, n: int) -> "Batch":
+        """The first n tokens of a row as a batch of its own; the row has been fed without gaps."""
+        first = self.width - self.n_tokens(row)
+        layers: list[Any] = self._cache.layers
+        found = Batch(self._model, self._pad)
+        for k, layer in enumerate(layers):
+            states = (one[row : row + 1, :, first : first + n] for one in (layer.keys, layer.values))
+            found._cache.update(*states, k)
+        found._mask = self._mask.new_ones(1, n)
+        return found
+
     @property
     def width(self) -> int:
         """Tokens of the longest row."""

@@ -7,7 +7,7 @@ from synde_pipeline.models.bank import BankRow, keys_of, router_of, served_rows
 from synde_pipeline.models.decide import Decider
 from synde_pipeline.models.limits import limits_of
 from synde_pipeline.models.route import Asked, Route, Router, keys_by_domain
-from synde_pipeline.serving.engine import Slot
+from synde_pipeline.serving.generation import Slot
 from synde_pipeline.serving.versions import Version
 from synde_pipeline.settings_slow import ModelsConfig
 from synde_pipeline.storage import Warehouse

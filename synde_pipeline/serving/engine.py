@@ -10,95 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from synde_pipeline.models.batch import Batch
+from synde_pipeline.serving.generation import Ending, Generation, Slot
+from synde_pipeline.serving.prefixes import Prefixes
 from synde_pipeline.training.bank import NONE, AdapterBank
-
-Ending = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The adapter of a generation."""
-
-    bank: AdapterBank
-    index: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn."""
-
-    max_tokens: int
-    stops: tuple[tuple[int, ...], ...] = ()
-    """Runs of tokens that end the answer and are no part of it."""
-    temperature: float = 1.0
-    """0 takes the likeliest token."""
-    top_p: float = 1.0
-    """Share of the probability from which is drawn, the likeliest tokens first."""
-    seed: int | None = None
-
-
-@dataclass(eq=False)
-class Generation:
-    """One answer in the making. Callbacks are called by the engine's thread, and must be quick."""
-
-    ids: Sequence[int]
-    """Prompt."""
-    sampling: Sampling
-    on_token: Callable[[int], None]
-    on_end: Callable[[Ending | BaseException], None]
-    slot: Slot | None = None
-    is_cancelled: bool = False
-    """Set by whoever does not want it any more."""
-    said: list[int] = field(default_factory=list)
-    _draw: Any = None
-    _n_told: int = 0
-
-    def draw(self, logits: Any) -> int:
-        """Draw the next token. Logits: (vocabulary,)."""
-        how = self.sampling
-        if how.temperature == 0:
-            return int(logits.argmax())
-        if self._draw is None:
-            self._draw = np.random.default_rng(how.seed)
-        shares, order = (logits.double() / how.temperature).softmax(-1), None
-        if how.top_p < 1:
-            shares, order = shares.sort(descending=True)
-        sums = shares.cumsum(-1)
-        n = len(sums) if order is None else min(int((sums < how.top_p).sum()) + 1, len(sums))  # as few as reach it
-        at = min(int((sums < self._draw.random() * float(sums[n - 1])).sum()), n - 1)
-        return at if order is None else int(order[at])
-
-    def take(self, token: int) -> Ending | None:
-        """Add a token; says whether the answer has ended. What may be the beginning of a stop is held back."""
-        self.said.append(token)
-        n_held = 0
-        for stop in self.sampling.stops:
-            n = _overlap(self.said, stop)
-            if n == len(stop) > 0:
-                del self.said[-n:]
-                self._tell(len(self.said))
-                return "stop"
-            n_held = max(n_held, n)
-        is_full = len(self.said) >= self.sampling.max_tokens
-        self._tell(len(self.said) - (0 if is_full else n_held))
-        return "length" if is_full else None
-
-    def _tell(self, n: int) -> None:
-        """Let everything up to the n-th token be known."""
-        for token in self.said[self._n_told : n]:
-            self.on_token(token)
-        self._n_told = max(self._n_told, n)
-
-
-def _overlap(said: Sequence[int], stop: Sequence[int]) -> int:
-    """Tokens at the end of an answer with which a stop begins, at most."""
-    return next((n for n in range(min(len(stop), len(said)), 0, -1) if tuple(said[-n:]) == tuple(stop[:n])), 0)
 
 
 class Engine:
@@ -109,10 +26,20 @@ class Engine:
         pad_id: any token id: what pads is masked.
         most_rows: generations at once; the others wait.
         most_prompt_tokens: prompt tokens that are read between two tokens of the others.
+        most_kept_tokens: tokens of finished answers whose keys and values are kept for what goes on from there.
     """
 
-    def __init__(self, model: Any, pad_id: int, *, most_rows: int = 64, most_prompt_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pad_id: int,
+        *,
+        most_rows: int = 64,
+        most_prompt_tokens: int = 4096,
+        most_kept_tokens: int = 0,
+    ) -> None:
         self._model, self._pad = model, pad_id
+        self._prefixes = Prefixes(most_kept_tokens)
         self._most_rows, self._most_prompt_tokens = most_rows, most_prompt_tokens
         self._wake = threading.Condition()
         self._waiting: deque[Generation] = deque()
@@ -159,6 +86,10 @@ class Engine:
             self._calls.append((work, done))
             self._wake.notify()
         return done
+
+    def forget(self, bank: AdapterBank) -> None:
+        """A bank leaves the model; to be called through `call`."""
+        self._prefixes.forget(lambda slot: isinstance(slot, Slot) and slot.bank is bank)
 
     def close(self) -> None:
         """Cancel what is running or waiting, and end the thread."""
@@ -222,9 +153,7 @@ class Engine:
         if not new:
             return
         try:
-            joining = Batch(self._model, self._pad)
-            with _routed(new):
-                logits = joining.feed([generation.ids for generation in new])
+            joining, logits = self._read(new)
         except Exception as error:  # noqa: BLE001 - theirs alone: those who write already go on
             for generation in new:
                 generation.on_end(error)
@@ -236,6 +165,27 @@ class Engine:
             self._logits = torch.cat([self._logits, logits])
         self._rows += new
 
+    def _read(self, new: list[Generation]) -> tuple[Batch, Any]:
+        """Read prompts; sorts those that go on from what was read before to the end, each read alone: without gaps."""
+        import torch
+
+        begun = {generation: self._prefixes.begin(generation.weights, generation.ids) for generation in new}
+        new.sort(key=lambda generation: begun[generation] is not None)
+        whole = [generation for generation in new if begun[generation] is None]
+        parts: list[tuple[Batch, Any]] = []
+        if whole:
+            batch = Batch(self._model, self._pad)
+            with _routed(whole):
+                parts.append((batch, batch.feed([generation.ids for generation in whole])))
+        for generation in new[len(whole) :]:
+            batch, n = begun[generation] or (Batch(self._model, self._pad), 0)
+            with _routed([generation]):
+                parts.append((batch, batch.feed([generation.ids[n:]])))
+        joining = parts[0][0]
+        for batch, _ in parts[1:]:
+            joining.join(batch)
+        return joining, torch.cat([logits for _, logits in parts])
+
     def _step(self) -> None:
         """One token for everybody."""
         if not self._rows or self._batch is None:
@@ -244,6 +194,9 @@ class Engine:
         for generation, logits in zip(self._rows, self._logits, strict=True):
             ended.append("cancelled" if generation.is_cancelled else generation.take(generation.draw(logits)))
         kept = [k for k, how in enumerate(ended) if how is None]
+        for k, (generation, how) in enumerate(zip(self._rows, ended, strict=True)):
+            if how in ("stop", "length"):
+                self._prefixes.keep(generation.weights, [*generation.ids, *generation.said], self._batch, k)
         done: list[tuple[Generation, Ending]] = [
             (generation, how) for generation, how in zip(self._rows, ended, strict=True) if how is not None
         ]

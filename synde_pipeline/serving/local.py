@@ -8,7 +8,8 @@ from typing import Any
 from synde_pipeline.base_model import Base, one_thread
 from synde_pipeline.prompting import PromptEncoder
 from synde_pipeline.serving.api import ApiError, ChatRequest
-from synde_pipeline.serving.engine import Engine, Generation, Sampling
+from synde_pipeline.serving.engine import Engine
+from synde_pipeline.serving.generation import Generation, Sampling
 from synde_pipeline.serving.writing import Asked, Deltas, Piece, Reader, Written
 from synde_pipeline.settings import Settings
 from synde_pipeline.training.machine import device_of
@@ -34,10 +35,16 @@ class Local:
             self._threads.enter_context(one_thread())
         base.model.to(device_of(settings.machine))
         self.encoder = PromptEncoder(base.tokenizer, settings.prompt)
-        self._most = settings.serving.max_tokens
+        config = settings.serving
+        self._most = config.max_tokens
         self._longest = _longest(base.model)
         pad = base.tokenizer.pad_token_id
-        self.engine = Engine(base.model, 0 if pad is None else pad, most_rows=settings.serving.max_running)
+        self.engine = Engine(
+            base.model,
+            0 if pad is None else pad,
+            most_rows=config.max_running,
+            most_kept_tokens=config.kept_tokens,
+        )
 
     def check(self, request: ChatRequest) -> None:
         """Refuse what only other servers can do."""

@@ -17,7 +17,8 @@ from synde_pipeline.models.registry import Served, model_that_lies_there
 from synde_pipeline.models.route import Asked
 from synde_pipeline.models.serve_as import MERGED, cat_adapter, read_ledger
 from synde_pipeline.serving.choice import Choice, Picked, choice_of
-from synde_pipeline.serving.engine import Engine, Slot
+from synde_pipeline.serving.engine import Engine
+from synde_pipeline.serving.generation import Slot
 from synde_pipeline.serving.versions import Version
 from synde_pipeline.settings_slow import ModelsConfig
 from synde_pipeline.storage import Warehouse
@@ -115,6 +116,7 @@ class Weights:
         def work() -> None:
             for bank in loaded.banks:
                 bank.remove()
+                self.engine.forget(bank)
 
         try:
             self.engine.call(work)

@@ -60,3 +60,21 @@ def test_a_batch_is_no_wider_than_its_longest_row():
             batch.feed([[8], [8]])
             batch.keep([1])
         assert batch.width == 5
+
+
+@every_family
+def test_a_part_of_a_row_goes_on_as_if_only_it_had_been_read(family):
+    model = tiny(family)
+    with torch.inference_mode():
+        batch = Batch(model, 0)
+        rows = [list(range(10, 40)), list(range(50, 57))]
+        batch.feed(rows)
+        batch.feed([[300], [301]])
+        for row, n in ((0, 30), (0, 12), (1, 8), (1, 1)):
+            read = [*rows[row], 300 + row][:n]
+            part = batch.part(row, n)
+            assert (part.width, part.n_tokens(0)) == (n, n)
+            found = part.feed([[7, 8, 9]])[0]
+            torch.testing.assert_close(found, alone(model, [*read, 7, 8, 9]), atol=1e-4, rtol=1e-4)
+        # What went on in the parts is not seen in the row.
+        torch.testing.assert_close(batch.feed([[5], [6]])[0], alone(model, [*rows[0], 300, 5]), atol=1e-4, rtol=1e-4)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synde_pipeline.serving.engine import Engine, Generation, Sampling, Slot
+from synde_pipeline.serving.engine import Engine
+from synde_pipeline.serving.generation import Generation, Sampling, Slot
 from synde_pipeline.settings import TrainingConfig
 from synde_pipeline.training.bank import AdapterBank
 from synde_pipeline_tests.models_for_tests import tiny

@@ -13,7 +13,8 @@ from synde_pipeline.models.merge import served_model
 from synde_pipeline.models.overrule import carry_out, rollback
 from synde_pipeline.models.registry import champion, promote
 from synde_pipeline.models.route import Asked
-from synde_pipeline.serving.engine import Engine, Sampling
+from synde_pipeline.serving.engine import Engine
+from synde_pipeline.serving.generation import Sampling
 from synde_pipeline.serving.versions import BASE, base_version, champion_version, past_versions, version_named
 from synde_pipeline.serving.weights import Weights
 from synde_pipeline.settings import ModelsConfig, TrainingConfig
