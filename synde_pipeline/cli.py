@@ -27,7 +27,7 @@ from synde_pipeline import (
     cli_serve,
     cli_studies,
 )
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, check_port, print_json
 from synde_pipeline.errors import InputError, SyndeError
 from synde_pipeline.logs.reading import UNDATED_DAYS, UNDATED_END, native_files, spread_over
 from synde_pipeline.settings import load
@@ -203,16 +203,10 @@ def doctor(as_json: AsJson = False) -> None:
 def user_interface(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open Dagster's UI and daemon on this warehouse: http://127.0.0.1:3000. Ctrl-C stops both."""
     import os
-    import socket
 
     from synde_pipeline.defs.instance import write_instance_config
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(f"port {port} is in use", remedy="is the UI open already? Else give --port") from error
+    check_port("127.0.0.1", port)
     home = write_instance_config(load())
     print(f"http://127.0.0.1:{port} (Dagster home {home})", flush=True)
     os.environ["DAGSTER_HOME"] = str(home)

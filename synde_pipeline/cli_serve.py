@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synde_pipeline.cli_words import AsJson, print_json
+from synde_pipeline.cli_words import AsJson, check_port, print_json
 from synde_pipeline.settings import load
 from synde_pipeline.tables import text_table
 
@@ -58,6 +58,7 @@ def serve(
     values = settings.model_dump()
     values["serving"] |= given
     settings = _checked(Settings, values)
+    check_port(host, port)
     with lease(settings.warehouse, "serving", timeout_s=0.0):
         app = app_of(settings, host)
         # The server ends by itself, gracefully, and raises what ended it once more: that has done its work by then.

@@ -2,11 +2,14 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterable
 from operator import add
 from typing import Annotated, Any
 
 import typer
+
+from synde_pipeline.errors import InputError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -23,6 +26,20 @@ def printable(text: str) -> str:
 def print_json(value: dict[str, Any]) -> None:
     """The one object of `--json`."""
     print(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that cannot be had, before anything is started.
+
+    Raises:
+        InputError: somebody listens there already, or may not listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        said = f"port {port} cannot be had: {error.strerror}"
+        raise InputError(said, remedy="is it open already? Else give --port") from error
 
 
 def by_file(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -211,3 +212,12 @@ def test_every_command_explains_itself(tmp_path):
         assert len(synde(command, "--help", home=tmp_path).stdout.splitlines()) > 5
     contract = " ".join(synde("import", "--help", home=tmp_path).stdout.split())
     assert "files [file, format, trajectories" in contract  # rich would take it for markup
+
+
+@pytest.mark.parametrize("command", ["ui", "serve"])
+def test_a_port_that_is_taken_is_an_error_in_words_before_anything_starts(command, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = synde(command, "--port", str(taken.getsockname()[1]), home=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "cannot be had" in done.stderr
+    assert "--port" in done.stderr
