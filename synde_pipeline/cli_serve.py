@@ -43,10 +43,8 @@ def serve(
     import logging
     import signal
 
-    import uvicorn
-
     from synde_pipeline.lease import lease
-    from synde_pipeline.serving.running import app_of
+    from synde_pipeline.serving.running import app_of, server_of
     from synde_pipeline.settings import Settings
 
     logging.basicConfig(format="%(asctime)s %(message)s")
@@ -65,7 +63,10 @@ def serve(
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: None)
         print(f"http://{host}:{port}/v1 (model: synde). Ctrl-C stops it.", flush=True)
-        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=30)
+        server = server_of(app, host, port)
+        server.run()
+        if not server.started:  # it has said why
+            raise typer.Exit(1)
 
 
 def _checked(form: Any, values: dict[str, Any]) -> Any:

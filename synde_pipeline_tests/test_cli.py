@@ -44,7 +44,7 @@ def test_run_ends_with_the_four_arm_table_and_the_reports_path(done):
     text = (done / "stdout").read_text()
     assert "180 trajectories carry no time: spread over the 14 days ending 2025-01-14, each file evenly" in text
     for arm in ("none", "context", "weights", "dual"):
-        assert re.search(rf"^  {arm} +\d+ +\d\.\d{{3}} \[", text, re.MULTILINE)
+        assert re.search(rf"^{arm} +\d+ +\d\.\d{{3}} \[", text, re.MULTILINE)
     path = re.search(r"^report: (\S+report\.html)$", text, re.MULTILINE)
     assert path
     assert Path(path.group(1)).exists()

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
 
 from synde_pipeline.base_model import ARTEFACT, load, load_tokenizer, pin_given, pinned, pinned_folder
@@ -66,6 +67,13 @@ def app_of(settings: Settings, host: str = "127.0.0.1", clock: Clock | None = No
         return service
 
     return create_app(make, Doorkeeper(settings.home, is_loopback(host)))
+
+
+def server_of(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+    """A server that has not begun to listen."""
+    words: dict[str, Any] = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": 30}
+    # Clients give idle connections up after 5 s, as uvicorn does: a request on its way then would be lost.
+    return uvicorn.Server(uvicorn.Config(app, host=host, port=port, timeout_keep_alive=75, **words))
 
 
 def _upstream(settings: Settings) -> tuple[Backend, Versions | None]:

@@ -122,14 +122,9 @@ class ServedLoop(Loop):
 @contextmanager
 def served(settings: Settings, clock: Callable[[], datetime]) -> Iterator[str]:
     """A real server on a free port of the loopback for the time of a block; yields its URL."""
-    import uvicorn
+    from synde_pipeline.serving.running import app_of, server_of
 
-    from synde_pipeline.serving.running import app_of
-
-    config = uvicorn.Config(
-        app_of(settings, clock=clock), host="127.0.0.1", port=0, log_level="warning", access_log=False
-    )
-    server = uvicorn.Server(config)
+    server = server_of(app_of(settings, clock=clock), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

@@ -1,10 +1,12 @@
 """The server as its clients see it: a real process, the official client, keys, errors, logs."""
 
 import asyncio
+import http.client
 import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx2
@@ -161,6 +163,16 @@ def test_the_readmes_client_works(server):
     code = code.replace("http://127.0.0.1:8000", server.url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_connection_outlives_what_clients_keep_idle(server):
+    """Else a request that is on its way while the server closes is lost: clients keep connections for 5 s."""
+    held = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    for pause in (6.5, 0):
+        held.request("GET", "/healthz")
+        assert json.loads(held.getresponse().read())["status"] == "ok"
+        time.sleep(pause)
+    held.close()
 
 
 def test_memory_can_be_asked_and_metrics_count(server):
