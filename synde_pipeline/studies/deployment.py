@@ -1,4 +1,4 @@
-"""The deployment loop (8.4): an agent that knows OpenAI's client and `/feedback` alone, over five days.
+"""The deployment loop (8.4): an agent that knows OpenAI's client and `/feedback` alone, over some days.
 
 Each day a real server with the champion and the memory of the evening before answers the agent over HTTP; what it
 answered lands, and the pipeline learns from it at night. Success is the agent's own on the day's new tasks; beside it
@@ -28,41 +28,40 @@ from synde_pipeline.simulation.loop import Loop
 from synde_pipeline.simulation.tasks import date_of, tasks_of_day
 from synde_pipeline.studies.code import code_hash
 from synde_pipeline.studies.labs import FOLDER, cache, sizes
+from synde_pipeline.studies.learning import days, seeds
 from synde_pipeline.studies.paired import gain
 from synde_pipeline.studies.registry import Claim
 from synde_pipeline.studies.study import StudyRun
 
-N_DAYS = 5
 PREFIX = "served-"
 """Of the landing files that a server writes."""
 
 
 def study(run: StudyRun) -> Sequence[Claim]:
     """Deploy, compare the last day with the first and with the base."""
-    seeds = (1,) if run.is_quick else (1, 2, 3)
-    days = {seed: run.part({"seed": seed}, partial(_lived, run, seed)) for seed in seeds}
+    lives = {seed: run.part({"seed": seed}, partial(_lived, run, seed)) for seed in seeds(run)}
     rows = [
         {"seed": seed, **{name: value for name, value in day.items() if name not in ("agent", "base")}}
-        for seed, lived in days.items()
+        for seed, lived in lives.items()
         for day in lived
     ]
     text = "Success of the served agent on each day's new tasks, and of the base alone on the same tasks."
-    run.show("Five days behind the server", text, rows=rows, plots=[_plot(days)])
+    run.show("Days behind the server", text, rows=rows, plots=[_plot(lives)])
     run.numbers["days"] = rows
-    first, last = ([_places(lived[k]["agent"]) for lived in days.values()] for k in (0, -1))
-    base = [_places(lived[-1]["base"]) for lived in days.values()]
+    first, last = ([_places(lived[k]["agent"]) for lived in lives.values()] for k in (0, -1))
+    base = [_places(lived[-1]["base"]) for lived in lives.values()]
     return [
         run.claim(
             "improves",
             "synde.txt 8.4",
             "An agent behind the server gets better from its own traffic and feedback",
-            **gain(last, first).above(0.0, f"success on day {N_DAYS} less day 1, through the OpenAI client"),
+            **gain(last, first).above(0.0, f"success on day {days(run)} less day 1, through the OpenAI client"),
         ),
         run.claim(
             "base",
             "synde.txt 8.4",
-            "After five days the served agent is better than the model that it began with",
-            **gain(last, base).above(0.0, f"success on day {N_DAYS}: served agent less base, same tasks"),
+            f"After {days(run)} days the served agent is better than the model that it began with",
+            **gain(last, base).above(0.0, f"success on day {days(run)}: served agent less base, same tasks"),
         ),
     ]
 
@@ -72,7 +71,7 @@ def _lived(run: StudyRun, seed: int) -> list[dict[str, Any]]:
     loop = ServedLoop(settings, partial(run.run_days, settings))
     with lease(settings.home, "living"), one_thread():
         pin_given(loop.warehouse, settings)
-        return [loop.deployed(number) for number in range(1, N_DAYS + 1)]
+        return [loop.deployed(number) for number in range(1, days(run) + 1)]
 
 
 def _settings(run: StudyRun, seed: int) -> Settings:
