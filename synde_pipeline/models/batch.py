@@ -62,9 +62,7 @@ class Batch:
         first = self.width - self.n_tokens(row)
         layers: list[Any] = self._cache.layers
         found = Batch(self._model, self._pad)
-        for k, layer in enumerate(layers):
-            states = (one[row : row + 1, :, first : first + n] for one in (layer.keys, layer.values))
-            found._cache.update(*states, k)
+        found._cache.layers = [_part(layer, row, slice(first, first + n)) for layer in layers]
         found._mask = self._mask.new_ones(1, n)
         return found
 
@@ -98,6 +96,15 @@ def _padded(tensor: Any, width: int, dim: int) -> Any:
     lacking = list(tensor.shape)
     lacking[dim] = width - lacking[dim]
     return torch.cat([tensor.new_zeros(lacking), tensor], dim) if lacking[dim] else tensor
+
+
+def _part(layer: Any, row: int, tokens: slice) -> Any:
+    """Some tokens of one row, as a layer of its own."""
+    found = type(layer)()
+    found.lazy_initialization(layer.keys, layer.values)
+    found.buffers = [one[row : row + 1, :, tokens].clone() for one in (layer.keys, layer.values)]
+    found.keys, found.values = found.buffers
+    return found
 
 
 def _roomier(buffers: Any, keys: Any, values: Any, span: tuple[int, int]) -> list[Any]:

@@ -122,6 +122,7 @@ class Engine:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - one bad request must not end the server
+            self._prefixes.forget(lambda _: True)  # if it was memory, there is some now
             for generation in self._rows:
                 generation.on_end(error)
             self._rows, self._batch, self._logits = [], None, None
@@ -155,6 +156,7 @@ class Engine:
         try:
             joining, logits = self._read(new)
         except Exception as error:  # noqa: BLE001 - theirs alone: those who write already go on
+            self._prefixes.forget(lambda _: True)
             for generation in new:
                 generation.on_end(error)
             return
