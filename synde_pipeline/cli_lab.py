@@ -18,7 +18,7 @@ _ALL_ARMS = ("none", "context", "weights", "dual")  # evaluation.arms.ARMS, whic
 
 
 def demo(
-    days: Annotated[int, typer.Option(min=1, help="Simulated days in all.")] = 7,
+    days: Annotated[int, typer.Option(min=1, help="Simulated days in all.")] = 5,
     episodes_per_day: Annotated[int, typer.Option(min=1, help="Tasks that the agent gets each day.")] = 96,
     seed: Annotated[str, typer.Option(help="Seeds of places, tasks and sampling; several with commas.")] = "1",
     arms: Annotated[str, typer.Option(help="Arms of the curve and of the last table.")] = ",".join(_ALL_ARMS),
