@@ -19,7 +19,7 @@ CODE = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 RECURSIVE = {"make test", "make check"}
 """What runs this very test, and what CI runs beside it: make must know how, it is not run again."""
 LONG = {"make run"}
-"""Seven simulated days: `make soak` runs it, twice."""
+"""Five simulated days: `make soak` runs it, twice."""
 LASTING = {"make ui", "synde serve"}
 """Runs until Ctrl-C; `defs/test_daemon.py` and `serving/test_server.py` start it, ask it and stop it."""
 
