@@ -47,6 +47,7 @@ def test_logs_without_a_label_end_in_words_on_what_one_would_add_and_the_command
     assert (found["trajectories"], found["labelled"], found["superseded"]) == (3, 3, 3)
 
 
+@pytest.mark.slow
 def test_status_tells_labels_that_wait_from_those_whose_runs_left_landing(tmp_path):
     synde("import", chats(tmp_path / "chats.jsonl", 2), home=tmp_path)
     synde("run", home=tmp_path, **FAST)

@@ -131,6 +131,7 @@ def test_a_home_of_the_demo_carries_its_own_settings(lived, monkeypatch):
     assert load() == lived[1].settings
 
 
+@pytest.mark.slow
 def test_a_foreign_log_beside_the_agents_is_kept(tmp_path):
     """The agent's day is published beside what lies in landing already, never over it."""
     settings = small(tmp_path)
