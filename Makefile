@@ -30,7 +30,7 @@ endif
 run: setup  ## Watch an agent learn for 5 simulated days; with LOGS=path learn from those logs instead
 	@$(BIN)/synde $(if $(LOGS),run "$(LOGS)",demo)
 
-test: setup  ## Run the tests (a few minutes on 2 cores)
+test: setup  ## Run the tests (about 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage

@@ -242,6 +242,8 @@ def with_overrides(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     Raises:
         InputError: a change names no setting, or is outside its range.
     """
+    if not isinstance(changes, Mapping):
+        raise InputError(f"the overrides are {changes!r}", expected="settings by name, as in settings.json")
     if not changes:
         return settings
     try:

@@ -132,3 +132,9 @@ def test_all_settings_as_overrides_are_these_settings_whatever_the_home_says(sto
 def test_an_override_that_is_no_setting_is_refused_by_name(changes):
     with pytest.raises(InputError, match=r"the override (memory\.top_?k|nonsense)"):
         with_overrides(load(), changes)
+
+
+@pytest.mark.parametrize("changes", [5, "top_k", ["memory"]])
+def test_overrides_that_are_no_settings_by_name_are_refused(changes):
+    with pytest.raises(InputError, match="settings by name"):
+        with_overrides(load(), changes)

@@ -171,16 +171,16 @@ class Engine:
         """Read prompts; sorts those that go on from what was read before to the end, each read alone: without gaps."""
         import torch
 
-        begun = {generation: self._prefixes.begin(generation.weights, generation.ids) for generation in new}
-        new.sort(key=lambda generation: begun[generation] is not None)
-        whole = [generation for generation in new if begun[generation] is None]
+        begun = [(generation, self._prefixes.begin(generation.weights, generation.ids)) for generation in new]
+        whole = [generation for generation, found in begun if found is None]
+        going_on = [(generation, found) for generation, found in begun if found is not None]
+        new[:] = [*whole, *(generation for generation, _ in going_on)]
         parts: list[tuple[Batch, Any]] = []
         if whole:
             batch = Batch(self._model, self._pad)
             with _routed(whole):
                 parts.append((batch, batch.feed([generation.ids for generation in whole])))
-        for generation in new[len(whole) :]:
-            batch, n = begun[generation] or (Batch(self._model, self._pad), 0)
+        for generation, (batch, n) in going_on:
             with _routed([generation]):
                 parts.append((batch, batch.feed([generation.ids[n:]])))
         joining = parts[0][0]
