@@ -18,6 +18,8 @@ from synde_pipeline.storage import Warehouse
 from synde_pipeline.tables import text_table
 
 PRESETS = ("quick", "full")
+_LONGEST = "deployment"
+"""Begun first when several run: alone at the end it would keep one core."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
@@ -81,16 +83,17 @@ def _run(names: Sequence[str], preset, *, skip_done: bool) -> tuple[list, list[d
 
 
 def _side_by_side(names: Sequence[str], preset: str) -> None:
-    """One process a study, as many at once as there are cores: each computes with one thread.
+    """One process a study: each computes with one thread.
 
-    Each is a process group of its own: Ctrl-C reaches it once, through us.
+    One more than there are cores: often one waits until another has lived the laboratory of both. Each is a process
+    group of its own, so that Ctrl-C reaches it once, through us.
     """
     words = [sys.executable, "-W", "ignore", "-m", "synde_pipeline.cli", "study"]
-    waiting, running, failed = list(names), {}, []
+    waiting, running, failed = sorted(names, key=lambda name: name != _LONGEST), {}, []
     with tqdm(total=len(names), desc="studies", unit="study", disable=None) as bar:
         try:
             while waiting or running:
-                while waiting and len(running) < (os.cpu_count() or 1):
+                while waiting and len(running) <= (os.cpu_count() or 1):
                     name = waiting.pop(0)
                     running[name] = subprocess.Popen(
                         [*words, name, "--preset", preset],
