@@ -159,7 +159,7 @@ def test_a_merged_models_adapters_are_a_table(trained: Lab, page: Any, shots: Pa
     if unfold.count():
         unfold.first.click()
     (held,) = trained.warehouse.header("merged_models", CYCLE).info["adapters"]
-    page.get_by_text(held["adapter"]).first.wait_for()
+    page.get_by_text(held["adapter"][:16], exact=True).first.wait_for()
     page.screenshot(path=shots / "merged-model-table.png")
 
 
