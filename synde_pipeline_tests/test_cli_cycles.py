@@ -51,9 +51,11 @@ def test_train_lineage_and_remove(tmp_path):
     assert (unasked.returncode, "add --yes" in unasked.stderr) == (2, True)
     assert synde("remove", home=home, check=False, **KNOBS).returncode == 2
 
+    assert warehouse.keys("banks")  # kept by the runs above, with what goes in them
     (removal,) = synde_json("remove", "--trace", uid, "--yes", home=home, **KNOBS)["removals"]
     assert "base_model" in removal["changed"]
     assert state_of(warehouse) == state_of(expected)
+    assert warehouse.keys("banks") == []
     assert synde_json("remove", "--list", home=home, **KNOBS)["removals"] == [removal]
     assert "removal 0001" in synde("remove", "--list", home=home, **KNOBS).stdout
     assert synde_json("train", home=home, **KNOBS)["cycles"] == []
