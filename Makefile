@@ -33,7 +33,7 @@ run: setup  ## Watch an agent learn for 5 simulated days; with LOGS=path learn f
 test: setup  ## Run the tests (about 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage
+soak: setup  ## Run the long matrix too: kills, real daemon, browser, coverage (about 95 minutes)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not gpu' --cov --cov-report=term
 
 check: setup  ## Format, lint, types, import rule
