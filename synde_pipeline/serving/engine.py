@@ -192,19 +192,21 @@ class Engine:
         """One token for everybody."""
         if not self._rows or self._batch is None:
             return
-        ended: list[Ending | None] = []
-        for generation, logits in zip(self._rows, self._logits, strict=True):
-            ended.append("cancelled" if generation.is_cancelled else generation.take(generation.draw(logits)))
-        kept = [k for k, how in enumerate(ended) if how is None]
-        for k, (generation, how) in enumerate(zip(self._rows, ended, strict=True)):
-            if how in ("stop", "length"):
-                self._prefixes.keep(generation.weights, [*generation.ids, *generation.said], self._batch, k)
-        done: list[tuple[Generation, Ending]] = [
-            (generation, how) for generation, how in zip(self._rows, ended, strict=True) if how is not None
+        ended: list[Ending | None] = [
+            "cancelled" if generation.is_cancelled else generation.take(generation.draw(logits))
+            for generation, logits in zip(self._rows, self._logits, strict=True)
         ]
+        done: list[tuple[int, Generation, Ending]] = [
+            (k, row, how) for k, (row, how) in enumerate(zip(self._rows, ended, strict=True)) if how is not None
+        ]
+        kept = [k for k, how in enumerate(ended) if how is None]
         self._rows = [self._rows[k] for k in kept]
-        for generation, how in done:
+        # Answers first, they are whole: there may be no memory to keep what was read.
+        for _, generation, how in done:
             generation.on_end(how)
+        for k, generation, how in done:
+            if how != "cancelled":
+                self._prefixes.keep(generation.weights, [*generation.ids, *generation.said], self._batch, k)
         if not kept:
             self._batch = self._logits = None
             return

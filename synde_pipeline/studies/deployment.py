@@ -162,9 +162,9 @@ def _places(rows: Sequence[Sequence[Any]]) -> list[PlaceSums]:
     return [PlaceSums(*row) for row in rows]
 
 
-def _plot(days: dict[int, list[dict[str, Any]]]) -> str:
+def _plot(lives: dict[int, list[dict[str, Any]]]) -> str:
     fig, axes = figure(6, 3.2)
-    for seed, lived in days.items():
+    for seed, lived in lives.items():
         numbers = [day["day"] for day in lived]
         axes.plot(numbers, [day["served"] for day in lived], marker="o", label=f"served, seed {seed}")
         axes.plot(numbers, [day["base alone"] for day in lived], linestyle=":", label=f"base, seed {seed}")

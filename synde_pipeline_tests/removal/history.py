@@ -126,12 +126,10 @@ def undecided(warehouse: Warehouse, cycle: Cycle, settings: Settings) -> dict:
 
 
 def state_of(warehouse: Warehouse) -> dict[str, object]:
-    """What law 8 compares: content hashes of everything, and the champion with its history.
-
-    Banks are left out: which are kept depends on who asked, and what they hold on the ledger, which is compared.
-    """
-    left_out = ("removals", "superseded", "banks")
-    found = {name: value for name, value in hashes(warehouse).items() if not name.startswith(left_out)}
+    """What law 8 compares: content hashes of everything, and the champion with its history."""
+    found = {
+        name: value for name, value in hashes(warehouse).items() if not name.startswith(("removals", "superseded"))
+    }
     return found | {"champion": champion(warehouse).model_dump()}
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from synde_pipeline.serving.engine import Engine
 from synde_pipeline.serving.generation import Sampling, Slot
+from synde_pipeline.serving.prefixes import Prefixes
 from synde_pipeline_tests.models_for_tests import tiny
 from synde_pipeline_tests.serving.test_engine import Caller, bank_of, greedy
 
@@ -110,3 +111,31 @@ def test_the_last_ones_used_are_kept_up_to_the_number_of_tokens():
             del read[:]
             answer(engine, ids, 1)
             assert read[0] == n
+
+
+class OutOfMemory(Prefixes):
+    """There is no memory for the second row."""
+
+    n_calls = 0
+
+    def keep(self, *row):
+        self.n_calls += 1
+        if self.n_calls == 2:
+            raise MemoryError
+        super().keep(*row)
+
+
+def test_an_answer_is_whole_although_there_is_no_memory_to_keep_it_and_what_was_kept_gives_way():
+    model = tiny()
+    with running(model, most_kept_tokens=1000) as engine, counted(model) as read:
+        engine._prefixes = OutOfMemory(1000)
+        first = answer(engine, BEGINNING, 4)
+        assert engine.call(lambda: engine._prefixes.n_tokens).result(60) == 33
+        other = [9, *BEGINNING]
+        caller = Caller(other, Sampling(3, temperature=0))
+        engine.submit(caller.generation)
+        assert caller.ended.result(60) == "length"
+        assert caller.tokens == greedy(tiny(), other, 3)
+        del read[:]
+        assert answer(engine, BEGINNING, 4) == first
+        assert read[0] == len(BEGINNING)  # anew: nothing was kept any more
